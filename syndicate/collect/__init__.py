@@ -1,0 +1,1 @@
+"""Bytes of the world become articles: fetch, guard, parse, sanitise, decide. No SQL."""

@@ -1,0 +1,23 @@
+"""The one door for documents: tells which format a document is in and calls its parser. Never fetches."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from syndicate.collect.parse_feed import parse_feed
+from syndicate.collect.parse_json import parse_json
+from syndicate.collect.parsed import ParsedSource
+
+__all__ = ["ParsedSource", "parse_document"]
+
+
+def parse_document(body: bytes, *, url: str, content_type: str, now: datetime) -> ParsedSource:
+    """The articles of a feed document (RSS, Atom, RDF, JSON Feed), sanitised, with absolute URLs.
+
+    ``url`` is where the document was found; relative URLs resolve against it. Dates that cannot be right as
+    of ``now`` count as not given. The bytes decide the format: servers call feeds text/html and worse.
+    Raises ParseError, whose reason is one of empty, not_a_feed, xml_limit.
+    """
+    if body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        return parse_json(body, url=url, content_type=content_type, now=now)
+    return parse_feed(body, url=url, content_type=content_type, now=now)

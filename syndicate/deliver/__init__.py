@@ -1,0 +1,1 @@
+"""Mail reaches readers: the SMTP client, the classes of its answers, the embedded mailbox. No SQL."""

@@ -1,0 +1,62 @@
+"""What is handed to the relay and what comes back. No I/O; decides nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from syndicate.errors import RelayError
+
+__all__ = ["DeliveryReport", "Envelope", "Outcome", "OutcomeKind", "Stage"]
+
+
+class Stage(StrEnum):
+    """How far a conversation with the relay had come."""
+
+    CONNECT = "connect"  # the connection, the greeting, EHLO
+    TLS = "tls"
+    AUTH = "auth"
+    ENVELOPE = "envelope"  # refused by ourselves: nothing went out
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"  # up to the reply to DATA: no content has gone out
+    DOT = "dot"  # from the first byte of content to the reply to the final dot
+
+
+class OutcomeKind(StrEnum):
+    """What became of one attempt."""
+
+    SENT = "sent"  # the relay took the message
+    DEFERRED = "deferred"  # certainly not taken; try again later
+    FAILED = "failed"  # refused for good
+    UNCERTAIN = "uncertain"  # content went out and no reply came: nobody can know (RFC 1047)
+    UNSENT = "unsent"  # no content went out and nobody but the relay is to blame: no attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One message for one recipient."""
+
+    key: int  #: the caller's own; comes back in the outcome
+    sender: str
+    recipient: str
+    message: bytes = field(repr=False)  #: CRLF line ends, CRLF at the end; no dots doubled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one envelope."""
+
+    key: int
+    kind: OutcomeKind
+    stage: Stage  #: where it was decided
+    code: int | None  #: of the reply that decided; None: there was no proper one
+    reply: str  #: its text, or what happened instead; one line of at most 500 characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryReport:
+    """What became of several envelopes."""
+
+    outcomes: tuple[Outcome, ...]  #: one for each envelope, in the same order
+    fault: RelayError | None  #: why the relay stopped the work; what it did not reach is unsent

@@ -1,0 +1,61 @@
+"""Addresses and content as they go on the wire. Opens no connection.
+
+Our own, because the client library would repair silently what must not be repaired: it takes a comment out
+of an address, and it turns a bare CR or LF into a line end, which is how mail is smuggled.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from email_validator import EmailNotValidError, validate_email
+
+from syndicate.errors import AddressError, OperationError
+
+__all__ = ["encode_content", "encode_path"]
+
+#: Printable ASCII without blanks and angle brackets around the last @: nothing that could end the path of a
+#: command or begin a parameter.
+_ASCII_ADDRESS: Final = re.compile(r"[!-;=?-~]+@[!-;=?A-~]+")
+
+
+def encode_path(address: str) -> bytes:
+    """The path ``<address>`` of MAIL and RCPT (RFC 5321 section 4.1.2), the domain as A-labels.
+
+    Raises AddressError for controls, blanks, angle brackets, and a local part beyond ASCII: that takes
+    SMTPUTF8 (RFC 6531), which we do not speak.
+    """
+    encoded = address if address.isascii() else _with_a_labels(address)
+    if not _ASCII_ADDRESS.fullmatch(encoded):
+        raise AddressError(address, "cannot be put into an SMTP command; write it as name@example.com")
+    return f"<{encoded}>".encode("ascii")
+
+
+def encode_content(message: bytes) -> bytes:
+    """What follows the reply 354: dots doubled at the start of lines, and the final dot.
+
+    The receiver gets exactly ``message`` out of it (RFC 5321 section 4.5.2). Raises OperationError for a
+    bare CR or LF, a NUL, and a last line without its end: servers differ over where such a message ends.
+    """
+    line_ends = message.count(b"\r\n")
+    if (
+        not message.endswith(b"\r\n")
+        or message.count(b"\r") != line_ends
+        or message.count(b"\n") != line_ends
+    ):
+        raise OperationError("the message has a line that does not end in CRLF")
+    if b"\0" in message:
+        raise OperationError("the message has a NUL in it")
+    stuffed = message.replace(b"\r\n.", b"\r\n..")
+    return (b"." if message.startswith(b".") else b"") + stuffed + b".\r\n"
+
+
+def _with_a_labels(address: str) -> str:
+    try:
+        checked = validate_email(address, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        raise AddressError(address, "is not an address that mail can be sent to") from None
+    if checked.ascii_email is None:
+        raise AddressError(address, "has letters beyond ASCII before the @ (5.6.7); few servers accept them")
+    return checked.ascii_email

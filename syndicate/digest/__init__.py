@@ -1,0 +1,1 @@
+"""Articles become mail: select, render, inline, compose. No SQL, no network, no clock."""

@@ -1,0 +1,2 @@
+"""Articles become feeds and pages. No SQL, no network.
+"""

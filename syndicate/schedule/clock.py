@@ -1,0 +1,163 @@
+"""The clock of ``serve``: APScheduler rings, and each ring asks the database what is due.
+
+A job that rings twice, or never, does no harm: schedules are rows, a slot is a unique key, a delivery is
+marked before it goes out. So the job store is in memory and nothing in it is worth keeping.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from subscribers.model import Cadence
+from syndicate.errors import SyndicateError
+from syndicate.model import Newsletter
+from syndicate.schedule.slots import find_due_slot
+from syndicate.service.collecting import collect_due
+from syndicate.service.editions import open_edition, pause_edition
+from syndicate.service.feeds import refresh_feeds
+from syndicate.service.installation import Installation
+from syndicate.service.letters import send_letters
+from syndicate.service.newsletters import list_newsletters, list_schedules, mark_slot
+from syndicate.service.sending import has_work, list_unfinished, send_edition
+
+__all__ = ["Clock", "open_due_editions"]
+
+_log = structlog.get_logger(__name__)
+
+#: Seconds between two rings; our choice. A slot is met within one of them.
+_COLLECT_EVERY_S: Final = 30
+_SEND_EVERY_S: Final = 5
+
+#: After a fault of the relay: first wait, and the longest one; our choice.
+_FIRST_WAIT: Final = timedelta(minutes=1)
+_LONGEST_WAIT: Final = timedelta(hours=1)
+
+#: Stages at which a relay's refusal means that its settings are wrong: repeating it can lock an account.
+_NEEDS_OPERATOR: Final = frozenset({"tls", "auth", "mail"})
+
+
+def open_due_editions(inst: Installation) -> int:
+    """Opens the editions whose slots have come, and those of readers who want each article at once.
+
+    A slot that was missed by more than the set time opens held: nothing is sent late in silence. Returns how
+    many were opened. One newsletter that fails does not stop the others.
+    """
+    opened = 0
+    for newsletter in list_newsletters(inst):
+        try:
+            opened += _open_scheduled(inst, newsletter) + _open_immediate(inst, newsletter)
+        except SyndicateError as error:
+            _log.error("edition_not_opened", newsletter=newsletter.slug, error=str(error))
+    return opened
+
+
+def _open_scheduled(inst: Installation, newsletter: Newsletter) -> int:
+    zone = ZoneInfo(newsletter.time_zone)
+    now = inst.clock()
+    opened = 0
+    for schedule in list_schedules(inst, newsletter.id):
+        slot = find_due_slot(schedule, zone, now)
+        if slot is None:
+            continue
+        if schedule.cadence in newsletter.cadences:
+            late = now - slot.at > timedelta(hours=inst.settings.delivery.late_after_h)
+            edition = open_edition(
+                inst,
+                newsletter,
+                cadence=schedule.cadence,
+                slot=slot.local,
+                reason=f"{schedule.cadence} reader",
+                held=f"its slot {slot.local} was missed" if late else "",
+            )
+            opened += edition is not None
+        mark_slot(inst, newsletter, schedule.cadence, slot.local)
+    return opened
+
+
+def _open_immediate(inst: Installation, newsletter: Newsletter) -> int:
+    if Cadence.IMMEDIATE not in newsletter.cadences:
+        return 0
+    edition = open_edition(
+        inst,
+        newsletter,
+        cadence=Cadence.IMMEDIATE,
+        slot=inst.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        reason="immediate reader",
+    )
+    return int(edition is not None)
+
+
+@dataclass
+class Clock:
+    """Rings for everything that is due, in threads of its own, until it is stopped."""
+
+    inst: Installation
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _wait: timedelta = _FIRST_WAIT
+    _resume_at: datetime | None = None
+    _scheduler: BackgroundScheduler = field(init=False)
+
+    def start(self) -> None:
+        """Begins to ring, at once and then at intervals."""
+        self._scheduler = BackgroundScheduler(
+            timezone="UTC",
+            executors={"default": ThreadPoolExecutor(2)},
+            # A loop that was blocked for a second would drop the job silently by default.
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+        now = self.inst.clock()
+        for ring, seconds in ((self.collect, _COLLECT_EVERY_S), (self.send, _SEND_EVERY_S)):
+            self._scheduler.add_job(
+                self._guarded, "interval", [ring], seconds=seconds, next_run_time=now, id=ring.__name__
+            )
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Ends: a window that is on its way is waited for and recorded, no other is begun."""
+        self._stopping.set()
+        self._scheduler.shutdown(wait=True)
+
+    def collect(self) -> None:
+        """Collects what is due, refreshes the feeds that changed, opens the editions whose time has come."""
+        if any(report.new or report.changed or report.baseline for report in collect_due(self.inst)):
+            refresh_feeds(self.inst)
+        open_due_editions(self.inst)
+
+    def send(self) -> None:
+        """Sends letters and whatever editions have readers who are ready."""
+        now = self.inst.clock()
+        if self._resume_at is not None and now < self._resume_at:
+            return
+        send_letters(self.inst)
+        for edition in list_unfinished(self.inst):
+            if self._stopping.is_set():
+                return
+            if not has_work(self.inst, edition.id):
+                continue
+            report = send_edition(self.inst, edition.id, should_stop=self._stopping.is_set)
+            if report.fault is None:
+                self._wait, self._resume_at = _FIRST_WAIT, None
+                continue
+            _log.error("relay_failed", edition_id=edition.id, error=str(report.fault))
+            if report.fault.stage in _NEEDS_OPERATOR:
+                pause_edition(self.inst, edition.id, reason=str(report.fault))
+            self._resume_at = now + self._wait
+            self._wait = min(self._wait * 2, _LONGEST_WAIT)
+
+    def _guarded(self, ring: Callable[[], None]) -> None:
+        # A ring that fails must not end the clock; what it could not do is still due at the next one.
+        try:
+            ring()
+        except SyndicateError as error:
+            _log.error("ring_failed", ring=ring.__name__, error=str(error))
+        except Exception:  # noqa: BLE001 - see above; it is logged with its traceback
+            _log.exception("ring_failed", ring=ring.__name__)

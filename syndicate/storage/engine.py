@@ -1,0 +1,140 @@
+"""Opening the database: SQLite in WAL by default, PostgreSQL by URL; the schema and its migrations.
+
+    with reading(engine) as conn: ...     a consistent view, rolled back at the end
+    with writing(engine) as conn: ...     one transaction: committed as a whole, or not at all
+
+Contains no statement about any noun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+import subscribers
+from syndicate.errors import ConfigurationError, OperationError
+
+__all__ = ["check_schema", "migrate", "open_engine", "reading", "writing"]
+
+_WRITES: Final = "syndicate_writes"
+
+#: Any number will do, as long as every process takes the same one.
+_MIGRATION_LOCK: Final = 7_319_480
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for a database URL such as ``sqlite:///data/syndicate.db`` or ``postgresql://host/name``.
+
+    Opens no connection. Raises ConfigurationError if the URL cannot be understood or its driver is missing.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ConfigurationError([f"[database] url: {error}"]) from None
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            [f"[database] url: the driver {error.name} is missing; pip install 'syndicate[postgresql]'"]
+        ) from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    elif engine.dialect.name != "postgresql":
+        raise ConfigurationError(
+            [f"[database] url: {engine.dialect.name} is not supported; sqlite and postgresql are"]
+        )
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    # The driver must not begin transactions by itself: it would do so late, and never for a SELECT.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",  # NORMAL may lose the last commits at a power cut; the ledger must not
+        "foreign_keys=ON",
+        "busy_timeout=30000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer that begins as a reader can fail at its first write; IMMEDIATE waits its turn instead.
+    immediate = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection for reading; what is written on it is rolled back."""
+    with _told_apart(engine), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A connection in one write transaction: durable on leaving, rolled back by an exception."""
+    with _told_apart(engine), engine.execution_options(**{_WRITES: True}).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def _told_apart(engine: Engine) -> Iterator[None]:
+    # A database that cannot be reached is the operator's matter and gets one line, not a traceback.
+    try:
+        yield
+    except OperationalError as error:
+        what = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+        raise OperationError(f"database {engine.url.render_as_string()}: {what}") from error
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    here = Path(__file__).parent / "migrations"
+    config.set_main_option("script_location", str(here))
+    config.set_main_option("path_separator", "newline")
+    theirs = Path(subscribers.__file__).parent / "migrations"
+    config.set_main_option("version_locations", f"{theirs}\n{here / 'versions'}")
+    return config
+
+
+def migrate(engine: Engine) -> bool:
+    """Brings the schema up to date, in one transaction and one process at a time; True if it changed."""
+    database = engine.url.database
+    if engine.dialect.name == "sqlite" and database and database != ":memory:":
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    config = _alembic_config()
+    with writing(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        before = MigrationContext.configure(connection).get_current_heads()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "heads")
+        return set(MigrationContext.configure(connection).get_current_heads()) != set(before)
+
+
+def check_schema(engine: Engine) -> None:
+    """Raises OperationError if the schema is not the one that this version of the program needs."""
+    database = engine.url.database
+    if engine.dialect.name == "sqlite" and database and not Path(database).exists():
+        raise OperationError(f"database {database} does not exist; run 'syndicate migrate' to make it")
+    wanted = set(ScriptDirectory.from_config(_alembic_config()).get_heads())
+    with reading(engine) as connection:
+        found = set(MigrationContext.configure(connection).get_current_heads())
+    if found != wanted:
+        raise OperationError(
+            f"database {engine.url.render_as_string()} does not have this version's schema; "
+            "run 'syndicate migrate'"
+        )

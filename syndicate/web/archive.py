@@ -1,0 +1,69 @@
+"""The archive: front page, newsletters, topics, articles, editions."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from syndicate.service import archive
+from syndicate.web.forms import installation
+
+__all__ = ["ROUTES"]
+
+
+def home_show(request: Request) -> Response:
+    """The site's newsletters."""
+    return _public(archive.home_page(installation(request)))
+
+
+def newsletter_show(request: Request) -> Response:
+    """A newsletter's front page, or a further page of its articles."""
+    inst, path = installation(request), request.path_params
+    return _public(archive.newsletter_page(inst, path["slug"], path.get("number", 1)))
+
+
+def topic_show(request: Request) -> Response:
+    """What a newsletter has on one topic."""
+    inst, path = installation(request), request.path_params
+    return _public(archive.topic_page(inst, path["slug"], path["topic"], path.get("number", 1)))
+
+
+def article_show(request: Request) -> Response:
+    """One article; its number finds it, and an old wording of its address leads to the new one."""
+    inst, path = installation(request), request.path_params
+    html, canonical = archive.article_page(inst, path["slug"], path["article_id"])
+    if request.scope["path"] != unquote(canonical):  # the server has decoded it already
+        return RedirectResponse(canonical, status_code=301)
+    return _public(html)
+
+
+def editions_show(request: Request) -> Response:
+    """A newsletter's editions."""
+    inst, path = installation(request), request.path_params
+    return _public(archive.editions_page(inst, path["slug"], path.get("number", 1)))
+
+
+def edition_show(request: Request) -> Response:
+    """One edition on the web."""
+    inst, path = installation(request), request.path_params
+    return _public(archive.edition_page(inst, path["slug"], path["edition_id"]))
+
+
+def _public(html: str) -> Response:
+    return HTMLResponse(html, headers={"Cache-Control": "max-age=60, stale-while-revalidate=300"})
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/", home_show),
+    Route("/{slug}/", newsletter_show),
+    Route("/{slug}/page/{number:int}/", newsletter_show),
+    Route("/{slug}/topics/{topic}/", topic_show),
+    Route("/{slug}/topics/{topic}/page/{number:int}/", topic_show),
+    Route("/{slug}/articles/{article_id:int}-{words}", article_show),
+    Route("/{slug}/editions/", editions_show),
+    Route("/{slug}/editions/page/{number:int}/", editions_show),
+    Route("/{slug}/editions/{edition_id:int}", edition_show),
+]

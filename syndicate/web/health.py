@@ -1,0 +1,27 @@
+"""Whether the service works: for monitors and load balancers."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from syndicate.errors import OperationError
+from syndicate.storage.engine import reading
+from syndicate.web.forms import installation
+
+__all__ = ["ROUTES"]
+
+
+def health_show(request: Request) -> Response:
+    """200 if the database answers, 503 otherwise."""
+    try:
+        with reading(installation(request).engine) as conn:
+            conn.execute(text("SELECT 1"))
+    except OperationError:
+        return JSONResponse({"status": "database unavailable"}, status_code=503)
+    return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
+
+
+ROUTES: list[BaseRoute] = [Route("/healthz", health_show)]
