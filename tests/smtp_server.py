@@ -31,6 +31,12 @@ _DEFAULTS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
 class _ClosedError(Exception):
     """The conversation is over."""
 
@@ -102,59 +108,57 @@ class ScriptedServer:
         self.connections += 1
         self.most_at_once = max(self.most_at_once, len(self._tasks))
         try:
-            await self._talk(reader, writer)
+            await self._talk(_Wire(reader, writer))
         except (_ClosedError, ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             pass
         finally:
             self._tasks.discard(task)
             writer.transport.abort() if self._tls else writer.close()
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _talk(self, wire: _Wire) -> None:
         is_encrypted, recipient = self._is_implicit, ""
-        await self._say(writer, "connect")
+        await self._say(wire, "connect")
         while True:
-            line = (await reader.readuntil(b"\r\n")).decode("utf-8").removesuffix("\r\n")
+            line = (await wire.reader.readuntil(b"\r\n")).decode("utf-8").removesuffix("\r\n")
             self.commands.append(line)
             verb = line.partition(" ")[0].upper()
             match verb:
                 case "EHLO" | "HELO":
-                    await self._say(writer, "ehlo", default=self._greeting(verb, is_encrypted=is_encrypted))
+                    await self._say(wire, "ehlo", default=self._greeting(verb, is_encrypted=is_encrypted))
                 case "STARTTLS":
-                    if await self._say(writer, "starttls") == 220:
+                    if await self._say(wire, "starttls") == 220:
                         assert self._tls is not None
-                        await writer.start_tls(self._tls)
+                        await wire.writer.start_tls(self._tls)
                         is_encrypted = True
                 case "AUTH" if line.upper().startswith("AUTH LOGIN"):
-                    writer.write(b"334 UGFzc3dvcmQ6\r\n")
-                    self.commands.append((await reader.readuntil(b"\r\n")).decode().strip())
-                    await self._say(writer, "auth")
+                    wire.writer.write(b"334 UGFzc3dvcmQ6\r\n")
+                    self.commands.append((await wire.reader.readuntil(b"\r\n")).decode().strip())
+                    await self._say(wire, "auth")
                 case "RCPT":
                     recipient = line.partition("<")[2].partition(">")[0]
-                    await self._say(writer, "rcpt", recipient)
+                    await self._say(wire, "rcpt", recipient)
                 case "DATA":
-                    if await self._say(writer, "data", recipient) == 354:
-                        await self._take(reader, writer, recipient)
+                    if await self._say(wire, "data", recipient) == 354:
+                        await self._take(wire, recipient)
                 case "QUIT":
-                    await self._say(writer, "quit")
+                    await self._say(wire, "quit")
                     raise _ClosedError
                 case _:
-                    await self._say(writer, verb.lower(), default="500 what?")
+                    await self._say(wire, verb.lower(), default="500 what?")
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, recipient: str) -> None:
+    async def _take(self, wire: _Wire, recipient: str) -> None:
         lines = []
-        while (line := await reader.readuntil(b"\n")) != b".\r\n":
+        while (line := await wire.reader.readuntil(b"\n")) != b".\r\n":
             lines.append(line)
         self.raw_contents.append(b"".join([*lines, line]))
         content = b"".join(each.removeprefix(b".") for each in lines)
         says = self._next("dot", recipient)
         if says == ACCEPT_AND_DROP or says.startswith("2"):
             self.accepted.append(Accepted(recipient, content))
-        await self._write(writer, DROP if says == ACCEPT_AND_DROP else says)
+        await self._write(wire, DROP if says == ACCEPT_AND_DROP else says)
 
-    async def _say(
-        self, writer: asyncio.StreamWriter, stage: str, recipient: str = "", default: str = ""
-    ) -> int:
-        return await self._write(writer, self._next(stage, recipient, default))
+    async def _say(self, wire: _Wire, stage: str, recipient: str = "", default: str = "") -> int:
+        return await self._write(wire, self._next(stage, recipient, default))
 
     def _next(self, stage: str, recipient: str = "", default: str = "") -> str:
         for scripts in (self._recipients.get(recipient, {}), self._plan):
@@ -165,14 +169,16 @@ class ScriptedServer:
                 return says.pop(0)
         return _DEFAULTS.get(stage, default)
 
-    async def _write(self, writer: asyncio.StreamWriter, says: str) -> int:
+    async def _write(self, wire: _Wire, says: str) -> int:
         if says == DROP:
             raise _ClosedError
         if says == HANG:
             self.hanging.set()
-            await asyncio.Event().wait()
-        writer.write(says.encode("utf-8") + b"\r\n")
-        await writer.drain()
+            async for line in wire.reader:
+                self.commands.append(line.decode().strip())
+            raise _ClosedError
+        wire.writer.write(says.encode("utf-8") + b"\r\n")
+        await wire.writer.drain()
         if says.startswith("421"):
             raise _ClosedError
         return int(says[:3]) if says[:3].isdecimal() else 0

@@ -85,6 +85,12 @@ def upgrade() -> None:
     op.create_index(
         "ix_subscription_audience", "subscription", ["newsletter_id", "status", "cadence"], unique=False
     )
+    op.create_index(
+        op.f("ix_subscription_newsletter_id_subscription_id"),
+        "subscription",
+        ["newsletter_id", "id"],
+        unique=False,
+    )
     op.create_table(
         "subscription_topic",
         sa.Column("subscription_id", _key, nullable=False),

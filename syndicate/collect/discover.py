@@ -47,6 +47,8 @@ class Found:
 async def discover(location: str, *, session: aiohttp.ClientSession) -> Found:
     """The source at a path or a URL. Raises CollectError that says what is there and what to do."""
     location = location.strip()
+    if not location:
+        raise CollectError("source", "no_folder", "name a folder or an http address")
     if _WEB.match(location):
         return await _discover_feed(location, session)
     if _SCHEME.match(location):

@@ -223,7 +223,7 @@ def _explain(shown: str, error: Exception) -> FetchError:
         return PrivateAddress(shown)
     if isinstance(cause, PortRefusedError):
         return FetchError(shown, "bad_port", "names a port that belongs to another service")
-    if isinstance(error, aiohttp.ClientPayloadError) and "encoding" in str(error).lower():
+    if isinstance(error, aiohttp.ClientPayloadError) and "content-encoding" in str(error).lower():
         return FetchError(shown, "bad_encoding", "is packed in a way that cannot be undone")
     for kinds, reason, detail in _EXPLAINED:
         if isinstance(error, kinds):

@@ -18,6 +18,7 @@ __all__ = ["FrontMatter", "split_front_matter"]
 LIMIT_BYTES: Final = 16_384
 
 _BLOCK: Final = re.compile(r"(---|\+\+\+)[ \t]*\n(.*?)(?:^|\n)\1[ \t]*(?:\n|\Z)", re.DOTALL)
+_KEY: Final = re.compile(r"\s*[\w-]+\s*[:=]")
 _TOML_LINE: Final = re.compile(r"at line (\d+)")
 _EMPTY: Final = frozenset(["", "~", "null"])
 _TRUE: Final = frozenset(["true", "yes", "on", "1"])
@@ -57,7 +58,7 @@ class _TextLoader(yaml.BaseLoader):
         return super().compose_node(parent, index)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrontMatter:
     """What stands in the head of a file, by our own names."""
 
@@ -99,12 +100,14 @@ def split_front_matter(text: str, *, path: str) -> tuple[FrontMatter, str]:
     if found is None:
         if text.startswith(("---\n", "+++\n")) and re.match(r"(---|\+\+\+)\n[\w-]+\s*[:=]", text):
             raise ParseError(path, "front_matter", f"line 1: the front matter is not closed by '{text[:3]}'")
-        return FrontMatter({}), text
+        return FrontMatter(values={}), text
     fence, block = found.group(1), found.group(2)
+    if block.startswith("\n") and not _KEY.match(block):
+        return FrontMatter(values={}), text  # two rules with prose between them
     if len(block.encode()) > LIMIT_BYTES:
         raise ParseError(path, "front_matter", f"line 1: the front matter is larger than {LIMIT_BYTES} bytes")
     values = _read_yaml(block, path) if fence == "---" else _read_toml(block, path)
-    return FrontMatter({str(key).lower(): value for key, value in values.items()}), text[found.end() :]
+    return FrontMatter(values={str(key).lower(): value for key, value in values.items()}), text[found.end() :]
 
 
 def _read_yaml(block: str, path: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from syndicate.collect.charset import charset_of, decode, xml_charset
 from syndicate.collect.dates import parse_date, plausible
 from syndicate.collect.links import absolute_url
 from syndicate.collect.parsed import (
+    ARTICLE_LIMIT,
     ParsedSource,
     choose_guid,
     choose_language,
@@ -35,8 +36,12 @@ from syndicate.model import Author, DateQuality, Enclosure, ParsedArticle
 
 __all__ = ["parse_feed"]
 
+#: The base for feedparser. The real one would make a guid like "42" depend on where the feed happens to
+#: live; an empty one lets the xml:base of one entry leak into the next.
+_NOWHERE: Final = "about:blank"
 _HTML_TYPES: Final = frozenset(["text/html", "application/xhtml+xml", "html", "xhtml"])
 _TEXT_TYPES: Final = frozenset(["text/plain", "text", ""])
+_MAIL_AND_NAME: Final = re.compile(r"(?P<mail>[^\s@()<>]+@[^\s@()<>]+)(?: \((?P<name>[^()]+)\))?")
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 _LEADING_NUMBER: Final = re.compile(r"\s*\d{3,}")
 
@@ -49,13 +54,12 @@ def parse_feed(body: bytes, *, url: str, content_type: str, now: datetime) -> Pa
     if not text.strip():
         raise ParseError(url, "empty", "is empty")
     data, broke_off = checked_xml(text, url)
-    # Only a stream: feedparser takes a str for a URL and even bytes for the name of a file to open. No
-    # content-location: it would make a guid like "42" depend on where the feed happens to live.
+    # Only a stream: feedparser takes a str for a URL and even bytes for the name of a file to open.
     result = feedparser.parse(
         io.BytesIO(data),
         sanitize_html=False,
         resolve_relative_uris=False,
-        response_headers={"content-type": "application/xml; charset=utf-8"},
+        response_headers={"content-type": "application/xml; charset=utf-8", "content-location": _NOWHERE},
     )
     version = result.get("version", "")
     if not version:  # bozo tells nothing: it is set on good feeds and unset on web pages
@@ -64,7 +68,7 @@ def parse_feed(body: bytes, *, url: str, content_type: str, now: datetime) -> Pa
     if broke_off and entries and _ends_inside_entry(data):
         entries.pop()
     feed = _Feed(result.get("feed", {}), version, url)
-    articles = [feed.article(entry) for entry in entries if entry]
+    articles = [feed.article(entry) for entry in entries[:ARTICLE_LIMIT] if entry]
     return ParsedSource(
         title=feed.title,
         home_url=feed.home_url,
@@ -107,7 +111,7 @@ class _Feed:
             title=choose_title(title, content),
             content_html=content,
             summary=summary or excerpt(content),
-            authors=_authors(entry, base) or self.authors,
+            authors=(_authors(entry, base) if self.is_atom else _rss_authors(entry, base)) or self.authors,
             tags=labels(str(t.get("label") or t.get("term") or "") for t in entry.get("tags", [])),
             language=choose_language(language or self.language),
             image_url=_image(entry, base),
@@ -182,6 +186,23 @@ def _authors(thing: Entry, base: str) -> tuple[Author, ...]:
         for a in thing.get("authors", [])
     )
     return tuple(dict.fromkeys(author for author in found if author.name))
+
+
+def _rss_authors(entry: Entry, base: str) -> tuple[Author, ...]:
+    """RSS 2.0 has one element for both: ``mail@example.org (Name)``.
+
+    feedparser splits the last author of an entry, and in the middle of a host whose last part has more than
+    four letters; what stood there is still in ``author``.
+    """
+    given, raw = list(entry.get("authors", [])), str(entry.get("author") or "")
+    if given and raw:
+        given[-1] = {"name": raw}
+    return tuple(
+        Author(name=found["name"] or found["mail"], email=found["mail"])
+        if (found := _MAIL_AND_NAME.fullmatch(author.name))
+        else author
+        for author in _authors({"authors": given}, base)
+    )
 
 
 def _image(entry: Entry, base: str) -> str:

@@ -23,6 +23,7 @@ __all__ = ["parse_html"]
 _META: Final = re.compile(rb"<meta[^>]{0,300}>", re.IGNORECASE)
 _WHOLE_PAGE: Final = re.compile(r"<(html|head|body)[\s>]", re.IGNORECASE)
 _HEAD_BYTES: Final = 4_096
+_ONLY_DATE: Final = re.compile(r"((published|posted|date)( on)?:?)?\s*", re.IGNORECASE)
 _DATELINE: Final = 100  # characters
 
 
@@ -122,7 +123,11 @@ class _Page:
             heading.drop_tree()
         time = self._first_time()
         line = time.getparent() if time is not None else None
-        if time is not None and line is not None and _words(line) == _words(time):
+        if (
+            time is not None
+            and line is not None
+            and _ONLY_DATE.fullmatch(_words(line).replace(_words(time), ""))
+        ):
             line.drop_tree()
         return title
 

@@ -12,6 +12,7 @@ from syndicate.collect.charset import charset_of, decode
 from syndicate.collect.dates import parse_date, plausible
 from syndicate.collect.links import absolute_url
 from syndicate.collect.parsed import (
+    ARTICLE_LIMIT,
     ParsedSource,
     choose_guid,
     choose_language,
@@ -44,7 +45,7 @@ def parse_json(body: bytes, *, url: str, content_type: str, now: datetime) -> Pa
     language, authors = _text(feed, "language"), _authors(feed, url)
     articles = [
         settle_dates(_article(item, home_url or url, language, authors), partial(plausible, now=now))
-        for item in _dicts(feed.get("items"))
+        for item in _dicts(feed.get("items"))[:ARTICLE_LIMIT]
     ]
     return ParsedSource(
         title=shorten(_text(feed, "title")), home_url=home_url, articles=distinct_articles(articles)

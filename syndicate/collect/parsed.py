@@ -15,6 +15,7 @@ from syndicate.collect.sanitise import plain_text, shorten
 from syndicate.model import DateQuality, ParsedArticle
 
 __all__ = [
+    "ARTICLE_LIMIT",
     "ParsedSource",
     "choose_guid",
     "choose_language",
@@ -26,6 +27,8 @@ __all__ = [
 
 TITLE_LIMIT: Final = 300
 GUID_LIMIT: Final = 1_000
+#: Articles of one document. The longest feeds known to us have some 3,000; a hostile one has millions.
+ARTICLE_LIMIT: Final = 5_000
 _LABEL_LIMIT: Final = 100
 _LABELS: Final = 50
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,5}")

@@ -67,8 +67,8 @@ _BLOCKS: Final = frozenset(
     {"blockquote", "br", "dd", "div", "dt", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "p"}
     | {"pre", "td", "th", "tr"}
 )
-#: How deep elements may nest. nh3 takes quadratic time: 20,000 deep take seconds, 200,000 an hour.
-_DEPTH: Final = 1_000
+#: How deep elements may nest (libxml2 has the same limit). nh3 takes quadratic time: 20,000 deep take 2 s.
+_DEPTH: Final = 256
 #: Passes until nothing changes any more. Two are usual: one that works and one that finds nothing to do.
 _PASSES: Final = 6
 
@@ -93,6 +93,8 @@ def sanitise(markup: str, *, base_url: str = "") -> str:
     Relative links resolve against ``base_url``; without one they lose their address: a link becomes its
     text, an image goes. Sanitising the result again changes nothing.
     """
+    if not markup.strip():
+        return ""
     if _is_too_deep(markup):
         return html.escape(plain_text(markup), quote=False)
     framed = _cleaner(base_url, keep_frames=True).clean(clean_text(markup))
@@ -108,6 +110,8 @@ def sanitise(markup: str, *, base_url: str = "") -> str:
 
 def plain_text(markup: str) -> str:
     """The words of some HTML on one line: tags out, entities decoded once, white space folded."""
+    if "<" not in markup and "&" not in markup:
+        return _fold(clean_text(markup))
     if _is_too_deep(markup):
         return _fold(_strip_tags(markup))
     bare = _BLOCK_CLEANER.clean(clean_text(markup))
@@ -170,7 +174,7 @@ def _cleaner(base_url: str, *, keep_frames: bool = False) -> nh3.Cleaner:
 
 
 _BLOCK_CLEANER: Final = nh3.Cleaner(
-    tags=set(_BLOCKS), clean_content_tags=set(DROPPED), attributes={}, link_rel=None
+    tags=set(_BLOCKS), clean_content_tags=DROPPED | {"iframe"}, attributes={}, link_rel=None
 )
 
 
@@ -189,7 +193,7 @@ def _tidy(markup: str) -> str:
         open_links.append(' href="' in attributes)
         return match.group() if open_links[-1] else ""
 
-    return _PRE_START.sub(r"\1", clean_text(_TAG.sub(keep, markup)))
+    return _PRE_START.sub(r"\1", clean_text(_TAG.sub(keep, markup))).strip()
 
 
 def _is_picture(attributes: dict[str, str]) -> bool:

@@ -142,8 +142,6 @@ class Session:
         except (SMTPException, OSError) as error:
             return self._no_reply(Stage.DOT, error)
         self._has_transaction = False
-        if code == 421:
-            self.abort()
         return self._checked(_Reply(stage=Stage.DOT, code=code, text=text))
 
     def _checked(self, reply: _Reply) -> _Reply:

@@ -126,7 +126,6 @@ class SmtpRelay:
         if outcome.kind is OutcomeKind.FAILED and not blames_reader(outcome.stage, outcome.reply):
             self._refusals += 1
             if self._refusals >= _MAX_REFUSALS:
-                self._refusals = 0
                 run.fault = self._fault(outcome, is_temporary=False)
         elif outcome.kind in {OutcomeKind.SENT, OutcomeKind.FAILED}:
             self._refusals = 0

@@ -100,7 +100,7 @@ class Urls:
 
     def page(self, path: str, number: int) -> str:
         """A further page of a list; the first one is the list's own address."""
-        return path if number <= 1 else f"{path}?page={number}"
+        return path if number <= 1 else f"{path}page/{number}/"
 
     def _path(self, *segments: str) -> str:
         prefix = quote(urlsplit(self.site_url).path.rstrip("/"), safe="/%")

@@ -64,7 +64,7 @@ class EditionReport:
     exceptions: tuple[Delivery, ...] = ()  #: failed, deferred, uncertain and skipped ones, by reader
 
 
-class _NothingToSend(Exception):  # noqa: N818 - no error: it takes a transaction back
+class _NothingToSend(Exception):
     """Rolls the opening back: nobody would get anything."""
 
 

@@ -197,8 +197,11 @@ async def _send(job: _Job, on_progress: Callable[[int], None], should_stop: Call
                 break
             envelopes = await asyncio.to_thread(_compose, job, window)
             report = await relay.deliver(envelopes)
-            outcomes = [_outcome(job, d, o) for d, o in zip(window, report.outcomes, strict=True)]
             fault = report.fault
+            outcomes = [
+                _outcome(job, d, o, stopped=fault is not None)
+                for d, o in zip(window, report.outcomes, strict=True)
+            ]
     return await asyncio.to_thread(_finish, job, sent, fault)
 
 
@@ -275,9 +278,13 @@ def _reader(inst: Installation, row: Delivery) -> ReaderValues:
     )
 
 
-def _outcome(job: _Job, row: Delivery, outcome: Outcome) -> DeliveryOutcome:
+def _outcome(job: _Job, row: Delivery, outcome: Outcome, *, stopped: bool) -> DeliveryOutcome:
     next_attempt_at = None
-    if outcome.kind in {OutcomeKind.DEFERRED, OutcomeKind.UNCERTAIN}:
+    state = _STATES[outcome.kind]
+    if state is DeliveryState.PENDING and not stopped:
+        # The relay works and did not want this one: at once again would be for ever.
+        state = DeliveryState.DEFERRED
+    if state in {DeliveryState.DEFERRED, DeliveryState.UNCERTAIN}:
         jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
         next_attempt_at = decide_next_attempt(row.attempts, now=job.inst.clock(), jitter=jitter)
     if outcome.kind in {OutcomeKind.FAILED, OutcomeKind.UNCERTAIN}:
@@ -290,7 +297,7 @@ def _outcome(job: _Job, row: Delivery, outcome: Outcome) -> DeliveryOutcome:
         )
     return DeliveryOutcome(
         subscriber_id=row.subscriber_id,
-        state=_STATES[outcome.kind],
+        state=state,
         reply=outcome.reply,
         next_attempt_at=next_attempt_at,
     )

@@ -38,7 +38,7 @@ FORM_TEXT = "Subscribe by e-mail. You get a mail with a link to confirm, and can
 CONFIRM_TEXT = "Confirm your subscription"
 
 
-class FormProblems(Exception):  # noqa: N818 - a form is no error, it is shown again
+class FormProblems(Exception):
     """What was sent with a form has mistakes; ``problems`` has a sentence by field."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:

@@ -44,7 +44,7 @@ def postbox_show(request: Request) -> Response:
         card=card,
         headers=tuple((name, _decoded(value)) for name, value in parsed.items()),
         text=extract_part(raw, "txt").decode("utf-8", "replace"),
-        has_html=True,
+        has_html=any(part.get_content_type() == "text/html" for part in parsed.walk()),
     )
     response = private_page(page_renderer(installation(request)).postbox_message(message))
     response.headers["Content-Security-Policy"] = f"{CONTENT_SECURITY_POLICY}; frame-src 'self'"
@@ -60,6 +60,8 @@ def postbox_part(request: Request) -> Response:
     content = extract_part(raw, _KINDS[part])
     if part != "html":
         return PlainTextResponse(content)
+    # Without this a link would open inside the frame, where other pages refuse to be shown.
+    content = content.replace(b"<head>", b'<head><base target="_blank">', 1)
     return HTMLResponse(
         content, headers={"Content-Security-Policy": _MAIL_POLICY, "X-Frame-Options": "SAMEORIGIN"}
     )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from threading import Barrier
 from typing import Any
@@ -329,23 +329,41 @@ def test_one_address_that_is_entered_many_times_at_once_is_one_subscription(
         assert count(connection) == 1
 
 
+def overtaken(
+    engine: Engine, first: Callable[[Connection], Any], second: Callable[[Connection], Any]
+) -> Future[Any]:
+    """What became of a transaction that began while another one was not committed yet."""
+
+    def run() -> Any:
+        with writing(engine) as connection:
+            return second(connection)
+
+    with ThreadPoolExecutor(1) as pool, writing(engine) as connection:
+        first(connection)
+        late = pool.submit(run)
+        if engine.dialect.name == "postgresql":
+            # Committing any sooner would let the second one begin afterwards, which proves nothing.
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            while not connection.execute(waiting).scalar_one() and not late.done():
+                pass
+        connection.commit()
+        late.exception(timeout=60)
+    return late
+
+
 def test_a_confirmation_that_waited_for_a_farewell_is_void(engine: Engine, now: datetime) -> None:
     with writing(engine) as connection:
         its = pending(connection, now)
-
-    def confirm_late() -> Subscription:
-        with writing(engine) as connection:
-            return confirm(connection, its, now)
-
-    with ThreadPoolExecutor(1) as pool:
-        with writing(engine) as connection:
-            unsubscribe(connection, its, now + MINUTE)
-            late = pool.submit(confirm_late)
-            if engine.dialect.name == "postgresql":
-                waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-                while not connection.execute(waiting).scalar_one() and not late.done():
-                    pass
-        with pytest.raises(VoidLink):
-            late.result(timeout=60)
+    late = overtaken(engine, lambda c: unsubscribe(c, its, now + MINUTE), lambda c: confirm(c, its, now))
+    assert isinstance(late.exception(), VoidLink)
     with reading(engine) as connection:
         assert store.get_subscription(connection, its.id).status is S.UNSUBSCRIBED
+
+
+def test_two_farewells_at_once_are_recorded_once(engine: Engine, now: datetime) -> None:
+    with writing(engine) as connection:
+        its = pending(connection, now)
+    late = overtaken(engine, *[lambda c: unsubscribe(c, its, now)] * 2)
+    assert late.result().status is S.UNSUBSCRIBED
+    with reading(engine) as connection:
+        assert record(connection, its) == [("requested", "form"), ("withdrawn", "one-click")]

@@ -74,6 +74,18 @@ def test_the_newest_message_comes_first(tmp_path: Path) -> None:
     assert [stored.to for stored in listed] == [f"reader{n}@example.com" for n in reversed(range(12))]
 
 
+def test_messages_of_one_second_are_in_the_order_of_their_numbers_not_of_their_names(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    for key in ("7.M9P1Q1.host", "7.M10P1Q2.host", "7.M10P1Q10.host", "10.M1P1Q11.host", "notes.txt"):
+        (tmp_path / "new" / key).write_bytes(BODY)
+    assert [stored.key for stored in list_messages(tmp_path)] == [
+        "10.M1P1Q11.host",
+        "7.M10P1Q10.host",
+        "7.M10P1Q2.host",
+        "7.M9P1Q1.host",
+    ]
+
+
 def test_every_message_of_many_is_kept_once(tmp_path: Path) -> None:
     recipients = [f"reader{n}@example.com" for n in range(40)]
     with Postbox(tmp_path / "box") as postbox:

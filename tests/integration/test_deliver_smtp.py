@@ -263,6 +263,30 @@ def test_a_relay_that_says_421_to_everything_is_asked_twice_and_no_more() -> Non
     assert server.verbs.count("MAIL") == 2
 
 
+def test_a_reader_who_meets_421_now_and_then_does_not_stop_the_others() -> None:
+    closing = {"rcpt": "421 4.7.0 go away"}
+    server = ScriptedServer(recipients={f"reader{key}@example.com": closing for key in (1, 3, 5)})
+    report = deliver(server, [envelope(key) for key in range(1, 7)])
+    assert [o.kind.value for o in report.outcomes] == ["unsent", "sent"] * 3
+    assert report.fault is None
+
+
+def test_a_relay_that_goes_away_in_between_leaves_the_rest_unsent_and_says_so() -> None:
+    server = ScriptedServer(plan={"mail": ["250 ok", DROP], "connect": ["220 hello", "421 4.3.2 going down"]})
+    report = deliver(server, [envelope(1), envelope(2), envelope(3)])
+    assert [o.kind.value for o in report.outcomes] == ["sent", "unsent", "unsent"]
+    assert report.fault is not None
+    assert (report.fault.stage, report.fault.reply) == ("connect", "421 4.3.2 going down")
+    assert report.fault.is_temporary
+
+
+def test_a_message_that_waits_for_its_turn_does_not_go_to_a_relay_that_has_refused_us() -> None:
+    server = ScriptedServer(plan={"mail": ["550 5.7.1 sender rejected"]})
+    report = deliver(server, [envelope(1), envelope(2)], connections=2, rate_s=2.0)
+    assert [o.kind.value for o in report.outcomes] == ["unsent", "unsent"]
+    assert server.accepted == []
+
+
 def test_a_relay_that_takes_fewer_connections_than_we_would_open_gets_everything_over_those() -> None:
     server = ScriptedServer(plan={"connect": ["220 hello", "421 4.7.0 too many", "421 4.7.0 too many"]})
     report = deliver(server, [envelope(key) for key in range(1, 9)], connections=3)
@@ -369,6 +393,15 @@ def test_helo_will_do_where_no_extension_is_needed() -> None:
         "HELO client.example.org",
         "MAIL FROM:<news@example.org>",
     ]
+
+
+@pytest.mark.parametrize(("says", "username"), [("550 5.7.1 no", ""), ("502 5.5.1 what is EHLO", "us")])
+def test_helo_is_no_way_round_a_refusal_or_a_password(says: str, username: str) -> None:
+    server = ScriptedServer(plan={"ehlo": [says]})
+    report = deliver(server, [envelope()], username=username, password="pw")
+    assert report.fault is not None
+    assert report.fault.stage == "connect"
+    assert server.verbs == ["EHLO"]
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
