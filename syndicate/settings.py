@@ -64,7 +64,7 @@ def _public_url(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"'{url}' is not a site's address; write it as https://news.example.org")
     if ":" in parts.hostname:
-        raise ValueError(f"'{url}': ids of articles are made from the host, so use a name, not an IPv6 address")
+        raise ValueError(f"'{url}': ids of articles are made from the host, so use a name")
     return url.rstrip("/")
 
 

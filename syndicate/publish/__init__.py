@@ -1,2 +1,1 @@
-"""Articles become feeds and pages. No SQL, no network.
-"""
+"""Articles become feeds and pages. No SQL, no network."""

@@ -34,6 +34,9 @@ __all__ = ["SourceReport", "collect_due", "collect_source", "count_due", "open_c
 #: A guid that can be an Atom id as it is.
 _IRI: Final = re.compile(r"(https?://|urn:|tag:)[^\s<>\"]+$")
 
+#: How soon a folder is read again in which files were being written; our choice.
+_SETTLES_IN_S: Final = 5
+
 _log = structlog.get_logger(__name__)
 
 
@@ -63,6 +66,7 @@ class _Reading:
     last_modified: str = ""
     body_hash: str = ""
     problems: tuple[str, ...] = ()
+    is_whole: bool = True  #: False: some files were being written, and are read at the next look
 
 
 def open_client(inst: Installation) -> ClientSession:
@@ -157,7 +161,12 @@ async def _read(inst: Installation, session: ClientSession, source: Source) -> _
 
 def _read_folder(source: Source, zone: ZoneInfo, now: datetime) -> _Reading:
     found = read_folder(Path(source.location), zone=zone, now=now)
-    return _Reading(articles=found.articles, problems=tuple(str(p) for p in found.problems))
+    return _Reading(
+        articles=found.articles,
+        title=found.title,
+        problems=tuple(str(p) for p in found.problems),
+        is_whole=not found.waiting,
+    )
 
 
 def _store(inst: Installation, source: Source, found: _Reading) -> SourceReport:
@@ -177,8 +186,10 @@ def _store(inst: Installation, source: Source, found: _Reading) -> SourceReport:
             conn,
             source.id,
             now=now,
+            # Half-written files are settled in seconds, and a baseline without them would mail them later.
+            is_whole=found.is_whole,
             next_due_at=decide_next_check(
-                interval_s=source.interval_s,
+                interval_s=source.interval_s if found.is_whole else _SETTLES_IN_S,
                 failures=0,
                 retry_after_s=None,
                 now=now,

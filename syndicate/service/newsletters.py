@@ -30,8 +30,8 @@ __all__ = [
     "remove_newsletter",
 ]
 
-#: A subject says what is in the mail rather than that there is one.
-DEFAULT_SUBJECT: Final = "{{ title }}: {{ lead }}{% if count > 1 %} and {{ count - 1 }} more{% endif %}"
+#: A subject says what is in the mail; the sender's name says already whose it is.
+DEFAULT_SUBJECT: Final = "{{ lead }}{% if count > 1 %} and {{ count - 1 }} more{% endif %}"
 _SLUG: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 

@@ -180,7 +180,11 @@ def freeze_audience(conn: Connection, opened: Edition, *, reason: str) -> int:
         "fence",
         "reply",
     ]
-    return conn.execute(insert(delivery).from_select(columns, rows)).rowcount
+    # Without the option the number of rows is known on SQLite only.
+    frozen = conn.execute(
+        insert(delivery).from_select(columns, rows), execution_options={"preserve_rowcount": True}
+    )
+    return frozen.rowcount
 
 
 def supersede(conn: Connection, opened: Edition) -> None:

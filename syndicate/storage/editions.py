@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from syndicate.errors import NotFound, StateError
 from syndicate.model import Article, Edition, EditionState, UncertainPolicy
-from syndicate.storage.tables import edition, edition_article, edition_content
+from syndicate.storage.tables import edition, edition_article, edition_content, newsletter
 
 __all__ = [
     "change_edition_state",
@@ -66,7 +66,11 @@ def open_edition(
 ) -> Edition | None:
     """Opens the edition of a slot, or returns None if somebody did already: the slot is a unique key, so
     of any number of processes one opens it.
+
+    A newsletter's editions open in turn: of two at once each would take a reader whom both are for.
     """
+    in_turn = select(newsletter.c.id).where(newsletter.c.id == newsletter_id)
+    conn.execute(in_turn.with_for_update(key_share=True))
     dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
     statement = (
         dialect.insert(edition)
@@ -209,10 +213,11 @@ def is_lease_free(conn: Connection, edition_id: int, *, now: datetime) -> bool:
 def renew_lease(
     conn: Connection, edition_id: int, *, fence: int, now: datetime, lease_s: float
 ) -> EditionState | None:
-    """Keeps the right to send, and tells the edition's state; None if it was lost to another."""
+    """Keeps the right to send, and tells the edition's state; None once it is lost or given back."""
+    is_ours = (edition.c.fence == fence) & edition.c.lease_expires_at.is_not(None)
     state = conn.execute(
         update(edition)
-        .where(edition.c.id == edition_id, edition.c.fence == fence)
+        .where(edition.c.id == edition_id, is_ours)
         .values(lease_expires_at=now + timedelta(seconds=lease_s))
         .returning(edition.c.state)
     ).scalar()

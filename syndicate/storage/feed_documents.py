@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from syndicate.storage.tables import feed_document
 
@@ -40,24 +41,32 @@ def find_document(conn: Connection, newsletter_id: int, topic: str, format_name:
 
 
 def put_document(conn: Connection, document: FeedDocument) -> None:
-    """Stores a document in place of its older version."""
-    conn.execute(
-        delete(feed_document).where(
-            feed_document.c.newsletter_id == document.newsletter_id,
-            feed_document.c.topic == document.topic,
-            feed_document.c.format == document.format,
-        )
+    """Stores a document in place of its older version; one that is newer stays. Two processes may build the
+    same document at once: the second one finds it there.
+    """
+    dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(feed_document).values(
+        newsletter_id=document.newsletter_id,
+        topic=document.topic,
+        format=document.format,
+        version=document.version,
+        body=document.body,
+        media_type=document.media_type,
+        etag=document.etag,
+        last_modified_at=document.last_modified_at,
     )
+    new = statement.excluded
     conn.execute(
-        insert(feed_document).values(
-            newsletter_id=document.newsletter_id,
-            topic=document.topic,
-            format=document.format,
-            version=document.version,
-            body=document.body,
-            media_type=document.media_type,
-            etag=document.etag,
-            last_modified_at=document.last_modified_at,
+        statement.on_conflict_do_update(
+            index_elements=["newsletter_id", "topic", "format"],
+            set_={
+                "version": new.version,
+                "body": new.body,
+                "media_type": new.media_type,
+                "etag": new.etag,
+                "last_modified_at": new.last_modified_at,
+            },
+            where=feed_document.c.version <= new.version,
         )
     )
 

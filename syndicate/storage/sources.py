@@ -95,9 +95,10 @@ def record_success(
     last_modified: str,
     body_hash: str,
     title: str,
+    is_whole: bool = True,
 ) -> None:
-    """Notes that a source was read, in the transaction that stores its articles; its first time is its
-    baseline. A title is taken only while there is none.
+    """Notes that a source was read, in the transaction that stores its articles; the first time that it was
+    read whole is its baseline. A title is taken only while there is none.
     """
     conn.execute(
         update(source)
@@ -113,9 +114,9 @@ def record_success(
             last_error="",
         )
     )
-    conn.execute(
-        update(source).where(source.c.id == source_id, source.c.baseline_at.is_(None)).values(baseline_at=now)
-    )
+    if is_whole:
+        first = (source.c.id == source_id) & source.c.baseline_at.is_(None)
+        conn.execute(update(source).where(first).values(baseline_at=now))
     if title:
         conn.execute(update(source).where(source.c.id == source_id, source.c.title == "").values(title=title))
 

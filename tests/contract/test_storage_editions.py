@@ -264,7 +264,7 @@ def test_a_compiled_text_that_was_damaged_is_refused(
 ) -> None:
     edition = add_edition(connection, newsletter.id, now)
     editions.put_compiled(connection, edition.id, subject="Tide", compiled=b"text")
-    connection.execute(update(tables.edition_content).values(compiled=b"text"))
+    connection.execute(update(tables.edition_content).values(compiled=b"texT"))
 
     with pytest.raises(StateError, match=rf"edition {edition.id}: .* checksum; nothing was sent"):
         editions.get_compiled(connection, edition.id)
