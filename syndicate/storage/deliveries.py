@@ -4,7 +4,7 @@
     pending   -> attempting  mark_window          durable before the first byte goes out
     pending   -> skipped     mark_window          unsubscribed or suppressed since; cancel_open; supersede
     attempting-> sent, deferred, failed, uncertain, pending      record_outcomes
-    attempting-> uncertain   recover_attempts     its sender is gone
+    attempting-> uncertain   recover_attempts, supersede          its sender is gone
     deferred  -> attempting  mark_window          its time has come
     deferred  -> failed      expire_deferred, supersede
     uncertain -> pending     resend_uncertain, retry
@@ -67,6 +67,10 @@ _S: Final = DeliveryState
 #: States in which a reader's copy of an edition is not settled.
 _OPEN: Final = (_S.PENDING, _S.ATTEMPTING, _S.DEFERRED, _S.UNCERTAIN)
 
+#: States of an edition in which nobody is attempted.
+_STANDING: Final = (EditionState.DRAFT, EditionState.PAUSED, EditionState.HELD, EditionState.CANCELLED)
+
+_SENDER_GONE: Final = "the sender stopped before it could record an answer"
 
 #: Attempts after which an unclear answer is not tried again by itself; our choice.
 _MOST_ATTEMPTS: Final = 3
@@ -128,6 +132,9 @@ def freeze_audience(conn: Connection, opened: Edition, *, reason: str) -> int:
                 chosen.c.subscription_id == audience.c.subscription_id,
                 article_topic.c.article_id == edition_article.c.article_id,
             )
+            # Named, since only the nearest of two enclosing queries would be taken by itself: with a list of
+            # all readers of its own in here, a topic that anybody chose would be everybody's.
+            .correlate(audience, edition_article)
         ),
     )
     has_articles = exists(
@@ -144,7 +151,11 @@ def freeze_audience(conn: Connection, opened: Edition, *, reason: str) -> int:
             other.c.id != opened.id,
             or_(
                 delivery.c.state.in_([_S.PENDING, _S.ATTEMPTING, _S.DEFERRED]),
-                (delivery.c.state == _S.UNCERTAIN) & (other.c.policy == UncertainPolicy.RESEND),
+                and_(
+                    delivery.c.state == _S.UNCERTAIN,
+                    other.c.policy == UncertainPolicy.RESEND,
+                    other.c.state != EditionState.CANCELLED,  # nothing of it is sent again
+                ),
             ),
         )
     )
@@ -196,12 +207,18 @@ def supersede(conn: Connection, opened: Edition) -> None:
     older = select(edition.c.id).where(
         edition.c.newsletter_id == opened.newsletter_id, edition.c.id < opened.id
     )
-    standing = older.where(edition.c.state.in_([EditionState.HELD, EditionState.PAUSED, EditionState.DRAFT]))
+    standing = older.where(edition.c.state.in_(_STANDING))
+    # Nobody takes over a cancelled edition, so what its sender left when it died is found here.
+    abandoned = older.where(
+        edition.c.state == EditionState.CANCELLED,
+        or_(edition.c.lease_expires_at.is_(None), edition.c.lease_expires_at <= opened.opened_at),
+    )
     readers = select(select_active(opened.newsletter_id, opened.cadence_filter).subquery().c.subscriber_id)
     note = f"superseded by edition {opened.id}"
-    for editions, state, becomes in (
-        (older, _S.DEFERRED, _S.FAILED),
-        (standing, _S.PENDING, _S.SKIPPED),
+    for editions, state, becomes, reply in (
+        (older, _S.DEFERRED, _S.FAILED, note),
+        (standing, _S.PENDING, _S.SKIPPED, note),
+        (abandoned, _S.ATTEMPTING, _S.UNCERTAIN, _SENDER_GONE),
     ):
         conn.execute(
             update(delivery)
@@ -210,7 +227,7 @@ def supersede(conn: Connection, opened: Edition) -> None:
                 delivery.c.state == state,
                 delivery.c.subscriber_id.in_(readers),
             )
-            .values(state=becomes, reply=note, next_attempt_at=None)
+            .values(state=becomes, reply=reply, next_attempt_at=None)
         )
 
 
@@ -346,7 +363,7 @@ def recover_attempts(conn: Connection, edition_id: int, *, fence: int) -> int:
         .values(
             state=_S.UNCERTAIN,
             next_attempt_at=None,
-            reply="the sender stopped before it could record an answer",
+            reply=_SENDER_GONE,
         )
     ).rowcount
 

@@ -241,7 +241,7 @@ def test_a_reader_joins_the_next_edition_once_the_last_copy_is_settled(
     publish: Callable[..., int],
     state: DeliveryState,
     policy: UncertainPolicy,
-    is_in: bool,
+    is_in: bool,  # noqa: FBT001 - a parameter of the table above
 ) -> None:
     publish()
     reader = add_reader(connection, newsletter.id, now)
