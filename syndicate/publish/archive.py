@@ -34,9 +34,9 @@ from syndicate.publish.head import (
     topic_label,
     topic_links,
 )
-from syndicate.publish.templates import Templates
-from syndicate.publish.typography import https_address, web_address
 from syndicate.publish.urls import Urls
+from syndicate.templating import Templates
+from syndicate.typography import https_address, web_address
 
 __all__ = ["CADENCE_WORDS", "PageRenderer"]
 
@@ -64,7 +64,7 @@ class PageRenderer:
         self._site = site
         self._urls = Urls(site.url)
         values = {"site": site, "urls": self._urls, "cadence_words": CADENCE_WORDS, "slugify": slugify}
-        self._templates = Templates(template_folders, values)
+        self._templates = Templates(template_folders, values=values)
 
     def home(self, newsletters: Sequence[NewsletterCard]) -> str:
         """The site's front page: its newsletters, in the given order."""

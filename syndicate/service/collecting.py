@@ -120,10 +120,12 @@ async def _collect_one(inst: Installation, session: ClientSession, source: Sourc
         return await asyncio.to_thread(_store, inst, source, found)
     except CollectError as error:
         _log.warning("source_failed", source_id=source.id, location=source.location, reason=error.reason)
-        await asyncio.to_thread(_store_failure, inst, source, error)
-        return SourceReport(
-            source_id=source.id, location=source.location, title=source.title, error=str(error)
-        )
+        failure = error
+    except Exception as error:  # noqa: BLE001 - whatever one source does to a parser, the others are read
+        _log.exception("source_failed", source_id=source.id, location=source.location)
+        failure = CollectError(source.location, "unexpected", f"cannot be read: {error!r}")
+    await asyncio.to_thread(_store_failure, inst, source, failure)
+    return SourceReport(source_id=source.id, location=source.location, title=source.title, error=str(failure))
 
 
 async def _read(inst: Installation, session: ClientSession, source: Source) -> _Reading:
@@ -172,6 +174,8 @@ def _read_folder(source: Source, zone: ZoneInfo, now: datetime) -> _Reading:
 def _store(inst: Installation, source: Source, found: _Reading) -> SourceReport:
     now = inst.clock()
     with writing(inst.engine) as conn:
+        # Read again, and locked: another process may have collected it while this one was fetching.
+        source = sources.get_source(conn, source.id, lock=True)
         decisions: list[Decision] = []
         if found.articles is not None:
             decisions = decide_articles(

@@ -112,10 +112,14 @@ def freeze_audience(conn: Connection, opened: Edition, *, reason: str) -> int:
         select(func.max(edition.c.cutoff))
         .join(delivery, delivery.c.edition_id == edition.c.id)
         .where(
-            # At most once was asked for: what is uncertain under `hold` counts as served.
+            # What is uncertain counts as served where at most once was asked for, and where the operator has
+            # to decide: the newer edition neither repeats it nor waits for that.
             delivery.c.subscription_id == active.c.subscription_id,
             delivery.c.state == _S.UNCERTAIN,
-            edition.c.policy == UncertainPolicy.HOLD,
+            or_(
+                edition.c.policy == UncertainPolicy.HOLD,
+                edition.c.state.in_([EditionState.HELD, EditionState.PAUSED]),
+            ),
         )
         .scalar_subquery(),
         0,
@@ -154,7 +158,7 @@ def freeze_audience(conn: Connection, opened: Edition, *, reason: str) -> int:
                 and_(
                     delivery.c.state == _S.UNCERTAIN,
                     other.c.policy == UncertainPolicy.RESEND,
-                    other.c.state != EditionState.CANCELLED,  # nothing of it is sent again
+                    other.c.state.in_([EditionState.APPROVED, EditionState.SENDING]),
                 ),
             ),
         )
@@ -398,11 +402,28 @@ def _is_resendable(edition_id: int) -> ColumnElement[bool]:
 
 
 def retry(conn: Connection, edition_id: int, states: Collection[DeliveryState]) -> int:
-    """Puts failed or uncertain deliveries back because the operator says so; returns how many."""
+    """Puts failed or uncertain deliveries back because the operator says so; returns how many.
+
+    Left out is who has, or is about to get, the same articles with another edition.
+    """
     allowed = set(states) & {_S.FAILED, _S.UNCERTAIN}
+    cutoff = select(edition.c.cutoff).where(edition.c.id == edition_id).scalar_subquery()
+    copy, other = delivery.alias(), edition.alias()
+    has_another = exists(
+        select(literal(1))
+        .select_from(copy.join(other, other.c.id == copy.c.edition_id))
+        .where(
+            copy.c.subscription_id == delivery.c.subscription_id,
+            copy.c.edition_id != edition_id,
+            copy.c.state.in_([*_OPEN, _S.SENT]),
+            copy.c.watermark < cutoff,
+            other.c.cutoff > delivery.c.watermark,
+        )
+        .correlate(delivery)
+    )
     return conn.execute(
         update(delivery)
-        .where(delivery.c.edition_id == edition_id, delivery.c.state.in_(allowed))
+        .where(delivery.c.edition_id == edition_id, delivery.c.state.in_(allowed), ~has_another)
         .values(state=_S.PENDING, next_attempt_at=None)
     ).rowcount
 
@@ -431,14 +452,16 @@ def cancel_open(conn: Connection, edition_id: int) -> int:
 
 
 def anonymise(conn: Connection, subscriber_id: int) -> None:
-    """Takes a person out of the ledger: what was open is skipped, address and name go, the counts stay."""
+    """Takes a person out of the ledger: what was open is skipped, the counts stay. Address and name go, and
+    the server's replies with them, since these quote the address.
+    """
     mine = delivery.c.subscriber_id == subscriber_id
     conn.execute(
         update(delivery)
         .where(mine, delivery.c.state.in_([_S.PENDING, _S.DEFERRED, _S.UNCERTAIN]))
-        .values(state=_S.SKIPPED, reply="erased", next_attempt_at=None)
+        .values(state=_S.SKIPPED, next_attempt_at=None)
     )
-    conn.execute(update(delivery).where(mine).values(address="", name=""))
+    conn.execute(update(delivery).where(mine).values(address="", name="", reply="erased"))
 
 
 def count_states(conn: Connection, edition_id: int) -> dict[DeliveryState, int]:
@@ -453,12 +476,17 @@ def count_states(conn: Connection, edition_id: int) -> dict[DeliveryState, int]:
 
 
 def find_next_attempt(conn: Connection, edition_id: int) -> datetime | None:
-    """When the first delivery that waits for its time comes up again, or None."""
+    """When the first delivery that waits for its time comes up again, or None. What is uncertain and is not
+    sent again by itself waits for the operator, not for a time.
+    """
+    waits = or_(
+        delivery.c.state == _S.DEFERRED,
+        _is_resendable(edition_id) & (edition.c.policy == UncertainPolicy.RESEND),
+    )
     return conn.execute(
-        select(func.min(delivery.c.next_attempt_at)).where(
-            delivery.c.edition_id == edition_id,
-            delivery.c.state.in_([_S.DEFERRED, _S.UNCERTAIN]),
-        )
+        select(func.min(delivery.c.next_attempt_at))
+        .join(edition, edition.c.id == delivery.c.edition_id)
+        .where(delivery.c.edition_id == edition_id, waits)
     ).scalar()
 
 
