@@ -97,7 +97,8 @@ class Output:
             return True
         if not _is_terminal(sys.stdin):
             raise UsageError(f"{question} Nobody is here to answer: add --yes if it is to be done.")
-        return typer.confirm(_harmless(question), err=True)
+        typer.echo(_harmless(f"{question} [y/N] "), err=True, nl=False)
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """As ``is_sure``, for what there is nothing else to do about: raises OperationError on a no."""

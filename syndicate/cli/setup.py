@@ -21,7 +21,7 @@ def init(
     ctx: typer.Context,
     folder: Annotated[
         Path,
-        typer.Argument(metavar="[DIR]", help="Where to; this folder if left out.", show_default=False),
+        typer.Argument(metavar="DIR", help="Where to; this folder if left out.", show_default=False),
     ] = Path(),
     title: Annotated[
         str | None, typer.Option(metavar="TITLE", help="Name of the site and its first newsletter.")

@@ -94,7 +94,7 @@ def _article(article: Article, label: str, newsletter: Newsletter, url: str) -> 
         image_url=https_address(article.image_url),
         authors=", ".join(clean_line(a.name) for a in article.authors if a.name),
         also_in=", ".join(map(clean_line, topics)),
-        published_at=article.published_at,
+        published_at=article.sorts_at,
         minutes=reading_minutes(article.content_html),
         language="" if is_own else language,
         direction=direction_of(language),

@@ -209,13 +209,9 @@ class PageRenderer:
             preferences_url=preferences_url,
         )
 
-    def unsubscribe_done(self, newsletter: Newsletter, *, preferences_url: str) -> str:
+    def unsubscribe_done(self, newsletter: Newsletter) -> str:
         """Says that a subscription has ended, and how to come back."""
-        return self._render(
-            "unsubscribe_done",
-            private_head(self._urls, "You are unsubscribed", newsletter),
-            preferences_url=preferences_url,
-        )
+        return self._render("unsubscribe_done", private_head(self._urls, "You are unsubscribed", newsletter))
 
     def preferences(
         self,

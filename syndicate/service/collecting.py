@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from syndicate import __version__
 from syndicate.collect.decide import Decision, Verdict, decide_articles, decide_next_check
 from syndicate.collect.fetch import Fetched, fetch, open_session
-from syndicate.collect.folders import read_folder
+from syndicate.collect.folders import SETTLE_S, read_folder
 from syndicate.collect.parse import parse_document
 from syndicate.errors import CollectError, FetchError
 from syndicate.model import Origin, ParsedArticle, Source, SourceKind
@@ -131,7 +131,12 @@ async def _collect_one(inst: Installation, session: ClientSession, source: Sourc
 async def _read(inst: Installation, session: ClientSession, source: Source) -> _Reading:
     if source.kind is SourceKind.FOLDER:
         zone = inst.settings.time_zone
-        return await asyncio.to_thread(_read_folder, source, zone, inst.clock())
+        found = await asyncio.to_thread(_read_folder, source, zone, inst.clock())
+        if not found.is_whole:
+            # Who writes an article and then asks to collect means this article, and it is settled in a moment.
+            await asyncio.sleep(SETTLE_S)
+            found = await asyncio.to_thread(_read_folder, source, zone, inst.clock())
+        return found
     answer = await fetch(
         session,
         source.location,

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -191,11 +192,17 @@ def _advice(edition: Edition) -> str:
 async def _send(job: _Job, on_progress: Callable[[int], None], should_stop: Callable[[], bool]) -> SendReport:
     fault: RelayError | None = None
     sent = 0
+    window: list[Delivery] = []
     outcomes: list[DeliveryOutcome] = []
     async with SmtpRelay(relay_settings(job.inst)) as relay, _kept_lease(job):
         while True:
-            stop = fault is not None or should_stop()
-            window = await asyncio.to_thread(_record_and_mark, job, outcomes, stop)
+            window = await asyncio.to_thread(
+                _record_and_mark,
+                job,
+                outcomes,
+                after=window[-1].subscriber_id if window else 0,
+                stop=fault is not None or should_stop(),
+            )
             on_progress(sum(o.state is not DeliveryState.PENDING for o in outcomes))
             sent += sum(o.state is DeliveryState.SENT for o in outcomes)
             if not window:
@@ -242,7 +249,9 @@ async def _kept_lease(job: _Job) -> AsyncIterator[None]:
             await task
 
 
-def _record_and_mark(job: _Job, outcomes: Sequence[DeliveryOutcome], stop: bool) -> list[Delivery]:  # noqa: FBT001 - private, called once
+def _record_and_mark(
+    job: _Job, outcomes: Sequence[DeliveryOutcome], *, after: int, stop: bool
+) -> list[Delivery]:
     now = job.inst.clock()
     delivery = job.inst.settings.delivery
     with writing(job.inst.engine) as conn:
@@ -252,9 +261,16 @@ def _record_and_mark(job: _Job, outcomes: Sequence[DeliveryOutcome], stop: bool)
             raise StateError(f"edition {job.edition.id}: another process has taken it over; this one stops")
         if stop or state is not EditionState.SENDING:
             return []
-        return deliveries.mark_window(
-            conn, job.edition.id, fence=job.fence, limit=delivery.window_size, now=now
+        mark = partial(
+            deliveries.mark_window,
+            conn,
+            job.edition.id,
+            fence=job.fence,
+            limit=delivery.window_size,
+            now=now,
         )
+        # At the end once more from the first reader: the time of some may have come, or the operator's word.
+        return mark(after=after) or (mark() if after else [])
 
 
 def _compose(job: _Job, window: Sequence[Delivery]) -> list[Envelope]:

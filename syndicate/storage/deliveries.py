@@ -250,51 +250,57 @@ def list_selections(conn: Connection, edition_id: int) -> dict[tuple[int, tuple[
 
 
 def mark_window(
-    conn: Connection, edition_id: int, *, fence: int, limit: int, now: datetime
+    conn: Connection, edition_id: int, *, fence: int, limit: int, now: datetime, after: int = 0
 ) -> list[Delivery]:
     """Marks the next readers as being attempted and returns them, by subscriber; call it with the lease.
 
     Who has unsubscribed or been suppressed since the freeze is skipped here: the mark has the last word.
+    ``after`` is the subscriber from whom on to look: a sender that begins at the first one each time would
+    pass by all who have been served, window after window.
     """
-    while rows := _lock_ready(conn, edition_id, limit, now):
+    while rows := _lock_ready(conn, edition_id, limit, now, after):
+        after = rows[-1].subscriber_id
         mailable = set(conn.execute(select_mailable([row.subscription_id for row in rows])).scalars())
         refused = [row.subscriber_id for row in rows if row.subscription_id not in mailable]
         taken = [row.subscriber_id for row in rows if row.subscription_id in mailable]
         mine = delivery.c.edition_id == edition_id
-        conn.execute(
-            update(delivery)
-            .where(mine, delivery.c.subscriber_id.in_(refused))
-            .values(
-                state=_S.SKIPPED,
-                reply="unsubscribed or suppressed since the edition opened",
-                next_attempt_at=None,
+        if refused:
+            conn.execute(
+                update(delivery)
+                .where(mine, delivery.c.subscriber_id.in_(refused))
+                .values(
+                    state=_S.SKIPPED,
+                    reply="unsubscribed or suppressed since the edition opened",
+                    next_attempt_at=None,
+                )
             )
-        )
-        conn.execute(
-            update(delivery)
-            .where(mine, delivery.c.subscriber_id.in_(taken))
-            .values(
-                state=_S.ATTEMPTING,
-                attempts=delivery.c.attempts + 1,
-                fence=fence,
-                attempted_at=now,
-                next_attempt_at=None,
-            )
-        )
         if taken:
-            query = select(delivery).where(mine, delivery.c.subscriber_id.in_(taken))
-            return [_delivery(row) for row in conn.execute(query.order_by(delivery.c.subscriber_id))]
+            marked = conn.execute(
+                update(delivery)
+                .where(mine, delivery.c.subscriber_id.in_(taken))
+                .values(
+                    state=_S.ATTEMPTING,
+                    attempts=delivery.c.attempts + 1,
+                    fence=fence,
+                    attempted_at=now,
+                    next_attempt_at=None,
+                )
+                .returning(delivery)
+            )
+            return sorted(map(_delivery, marked), key=lambda row: row.subscriber_id)
     return []
 
 
-def _lock_ready(conn: Connection, edition_id: int, limit: int, now: datetime) -> Sequence[Row[int, int]]:
+def _lock_ready(
+    conn: Connection, edition_id: int, limit: int, now: datetime, after: int
+) -> Sequence[Row[int, int]]:
     ready = or_(
         delivery.c.state == _S.PENDING,
         (delivery.c.state == _S.DEFERRED) & (delivery.c.next_attempt_at <= now),
     )
     return conn.execute(
         select(delivery.c.subscriber_id, delivery.c.subscription_id)
-        .where(delivery.c.edition_id == edition_id, ready)
+        .where(delivery.c.edition_id == edition_id, delivery.c.subscriber_id > after, ready)
         .order_by(delivery.c.subscriber_id)
         .limit(limit)
         .with_for_update()

@@ -207,6 +207,19 @@ def test_a_page_prints_without_its_forms_and_navigation(pages: Callable[..., Vis
     assert visit.page.locator(".prose").is_visible()
 
 
+def test_digits_and_commas_are_in_the_same_face_as_the_letters(pages: Callable[..., Visit]) -> None:
+    visit = pages()
+    PAGES["edition"](visit)
+    assert "13" in visit.page.locator("h1").inner_text()
+    protocol = visit.page.context.new_cdp_session(visit.page)
+    protocol.send("DOM.enable")
+    protocol.send("CSS.enable")
+    root = protocol.send("DOM.getDocument")["root"]["nodeId"]
+    heading = protocol.send("DOM.querySelector", {"nodeId": root, "selector": "h1"})["nodeId"]
+    fonts = protocol.send("CSS.getPlatformFontsForNode", {"nodeId": heading})["fonts"]
+    assert len({font["familyName"] for font in fonts}) == 1, fonts
+
+
 def test_no_page_asks_for_anything_from_elsewhere(pages: Callable[..., Visit]) -> None:
     visit = pages()
     asked: list[str] = []

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
     consumes,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -110,6 +111,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # The world changes.
 
+    @initialize(readers=st.integers(1, 3), articles=st.integers(1, 2))
+    def begin_with(self, readers: int, articles: int) -> None:
+        for _ in range(articles):
+            self.publish(set())
+        for n in range(readers):
+            self.subscribe({TOPICS[n]} if n < len(TOPICS) else set(), gets_all=True)
+
     @rule(tags=st.sets(st.sampled_from(TOPICS)))
     def publish(self, tags: set[str]) -> None:
         with writing(self.engine) as conn:
@@ -186,8 +194,9 @@ class LedgerMachine(RuleBasedStateMachine):
             if edition.id == opened.id:
                 continue
             is_over = edition.state is EditionState.CANCELLED
+            is_standing = edition.state in {EditionState.PAUSED, EditionState.HELD}
             for reader, state in states_of(conn, edition).items():
-                if state is S.UNCERTAIN and edition.policy is UncertainPolicy.HOLD:
+                if state is S.UNCERTAIN and (edition.policy is UncertainPolicy.HOLD or is_standing):
                     served[reader] = max(served[reader], edition.cutoff)
                 elif state in OPEN and not (state is S.UNCERTAIN and is_over):
                     under_way.add(reader)
@@ -241,14 +250,6 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # Senders.
 
-    @precondition(lambda self: set(self.frozen) - set(self.senders))
-    @rule(data=st.data())
-    def start_sender(self, data: st.DataObject) -> None:
-        edition_id = data.draw(st.sampled_from(sorted(set(self.frozen) - set(self.senders))))
-        with writing(self.engine) as conn:
-            if editions.get_edition(conn, edition_id).state is EditionState.SENDING:
-                self.begin(conn, edition_id)
-
     def begin(self, conn: Connection, edition_id: int) -> Sender | None:
         is_free = editions.is_lease_free(conn, edition_id, now=self.now)
         fence = editions.take_lease(conn, edition_id, owner="sender", now=self.now, lease_s=LEASE_S)
@@ -261,10 +262,19 @@ class LedgerMachine(RuleBasedStateMachine):
         self.senders[edition_id] = Sender(edition_id, fence)
         return self.senders[edition_id]
 
-    @precondition(lambda self: self.idle())
+    @precondition(lambda self: len(self.busy()) < len(self.frozen))
     @rule(data=st.data(), limit=st.integers(1, LIMIT))
     def mark(self, data: st.DataObject, limit: int) -> None:
-        self.mark_window(data.draw(st.sampled_from(self.idle())), limit)
+        """The next window of a sender, which begins its work if there was none."""
+        ready = sorted(set(self.frozen) - {sender.edition_id for sender in self.busy()})
+        edition_id = data.draw(st.sampled_from(ready))
+        sender = self.senders.get(edition_id)
+        if sender is None:
+            with writing(self.engine) as conn:
+                if editions.get_edition(conn, edition_id).state is EditionState.SENDING:
+                    sender = self.begin(conn, edition_id)
+        if sender is not None:
+            self.mark_window(sender, limit)
 
     def mark_window(self, sender: Sender, limit: int) -> None:
         with writing(self.engine) as conn:
@@ -436,11 +446,11 @@ class LedgerMachine(RuleBasedStateMachine):
         del self.senders[edition_id]
 
     def find_undecided(self, conn: Connection) -> dict[int, set[int]]:
-        """The articles of copies that are uncertain under ``hold``: at most once was asked for."""
+        """The articles of copies that stay uncertain: under ``hold``, or since the edition was cancelled."""
         found: dict[int, set[int]] = defaultdict(set)
         for edition in editions.list_editions(conn):
             for row in deliveries.list_deliveries(conn, edition.id, [S.UNCERTAIN]):
-                if edition.policy is UncertainPolicy.HOLD:
+                if edition.policy is UncertainPolicy.HOLD or edition.state is EditionState.CANCELLED:
                     reader = self.readers[row.subscriber_id]
                     found[row.subscriber_id] |= self.wanted(reader, row.watermark, edition.cutoff)
         return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import multiprocessing
 import random
 import signal
@@ -22,6 +23,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
+from syndicate.cli.logs import configure_logs
 from syndicate.model import DeliveryState, Edition, EditionState
 from syndicate.service.editions import retry_edition
 from syndicate.service.installation import utc_now
@@ -91,6 +93,7 @@ def prepare(engine: Engine, folder: Path, readers: int) -> Edition:
 
 
 def _send(url: str, folder: str, port: int, edition_id: int, ahead_s: float) -> None:
+    configure_logs(logging.ERROR)  # in a process of its own
     engine = open_engine(url)
 
     def clock() -> datetime:
@@ -122,7 +125,7 @@ def kill_senders(url: str, folder: Path, *, kills: int, readers: int, seed: int)
         while figures.kills < kills:
             process, before = start(), len(relay.accepted)
             # So that the kills are spread over what is left.
-            left = (readers - len({m.recipient for m in relay.accepted})) / (kills - figures.kills)
+            left = (readers - len({m.recipient for m in relay.accepted})) / (kills - figures.kills + 1)
             target = before + dice.randint(1, max(1, round(left * 1.5)))
             while len(relay.accepted) < target and process.is_alive():
                 time.sleep(0.001)
@@ -201,6 +204,7 @@ def main() -> None:
     parser.add_argument("--readers", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     given = parser.parse_args()
+    configure_logs(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="syndicate-kill-") as folder:
         url = f"sqlite:///{folder}/syndicate.db"
         engine = open_engine(url)

@@ -33,8 +33,8 @@ def test_a_sender_that_is_killed_loses_nobody_and_doubles_no_more_than_its_windo
 
     sys.stdout.write(f"{figures}\n")  # shown where it fails, with the seed
     figures.check()
-    assert figures.kills == 6
-    assert figures.duplicates <= 6 * WINDOW
+    assert figures.kills >= 4  # the last one may have come too late
+    assert figures.duplicates <= figures.kills * WINDOW
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -55,7 +55,7 @@ def test_a_process_that_is_asked_to_stop_finishes_its_window_and_the_next_one_th
         out, err = process.communicate(timeout=30)
 
         assert process.returncode == (1 if command[0] == "send" else 0), err
-        assert ("Stopped, with every answer on record." in err) == (command[0] == "send"), out + err
+        assert ("Stopped, with every answer on record" in err) == (command[0] == "send"), out + err
         assert "Traceback" not in err
         with reading(engine) as conn:
             counts = deliveries.count_states(conn, edition.id)
@@ -63,7 +63,8 @@ def test_a_process_that_is_asked_to_stop_finishes_its_window_and_the_next_one_th
         assert counts[S.PENDING] == READERS - len(relay.accepted)
 
         again = start(config, ["send", "tide", "--yes"])
-        assert again.wait(timeout=60) == 0, again.communicate()
+        out, err = again.communicate(timeout=60)
+        assert again.returncode == 0, out + err
     assert Counter(mail.recipient for mail in relay.accepted) == {
         f"r{n}@example.com": 1 for n in range(READERS)
     }

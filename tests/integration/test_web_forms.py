@@ -296,6 +296,13 @@ def test_the_preferences_show_what_is_chosen_and_keep_what_is_changed(website: W
     assert website.dump() == before
 
 
+@pytest.mark.parametrize(("name", "is_active"), [("ada", True), ("pia", False), ("leo", False)])
+def test_the_preferences_tell_who_gets_no_mail(website: Website, name: str, is_active: bool) -> None:  # noqa: FBT001 - a parameter
+    text = website.client().get(website.preferences_path(f"{name}@example.com")).text
+    assert ("You get no mail from us at present" in text) is not is_active
+    assert ("/unsubscribe/" in text) is is_active
+
+
 def test_no_topic_chosen_means_every_topic(website: Website) -> None:
     web, path = website.client(), website.preferences_path("bob@example.com")
     web.post(path, data={"name": "Bob", "cadence": "weekly"})

@@ -113,7 +113,7 @@ def all_pages(
     mail = PostboxCard(key="k 1", recipient=text, sender=text, subject=text, received_at=AT)
     message = PostboxMessage(card=mail, headers=((text or "To", text),), text=text or "Hello", has_html=True)
     wish = PreferencesForm(
-        email=text or "a@example.org", name=text, cadence=Cadence.DAILY, topics=frozenset()
+        email=text or "a@example.org", is_active=True, name=text, cadence=Cadence.DAILY, topics=frozenset()
     )
     form = SubscribeForm(email=text, name=text)
     return {
@@ -130,7 +130,7 @@ def all_pages(
         "unsubscribe_ask": pages.unsubscribe_ask(
             letter, action_url="/read/unsubscribe/t", preferences_url="/p"
         ),
-        "unsubscribe_done": pages.unsubscribe_done(letter, preferences_url="/read/preferences/t"),
+        "unsubscribe_done": pages.unsubscribe_done(letter),
         "preferences": pages.preferences(
             letter, wish, action_url="/p", unsubscribe_url="/u", problems=problems
         ),
