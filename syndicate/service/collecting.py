@@ -133,7 +133,7 @@ async def _read(inst: Installation, session: ClientSession, source: Source) -> _
         zone = inst.settings.time_zone
         found = await asyncio.to_thread(_read_folder, source, zone, inst.clock())
         if not found.is_whole:
-            # Who writes an article and then asks to collect means this article, and it is settled in a moment.
+            # Who writes an article and then asks to collect means this article; it settles in a moment.
             await asyncio.sleep(SETTLE_S)
             found = await asyncio.to_thread(_read_folder, source, zone, inst.clock())
         return found

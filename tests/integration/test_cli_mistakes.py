@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from syndicate.deliver.postbox import Postbox, list_messages
 from tests.cli_runner import Program, Result, all_commands, kept_logs
-from tests.collect_http_server import SourceServer
 
 DESTRUCTIVE = {
     "source remove": ("1",),
@@ -21,6 +22,50 @@ DESTRUCTIVE = {
     "subscriber erase": ("ann@example.org",),
     "send": ("news",),
 }
+
+
+#: What a site on loopback has, by path: status, type, body, and the place it sends to.
+PAGES = {
+    "/feed": (
+        200,
+        "application/rss+xml",
+        b"<rss version='2.0'><channel><title>Site</title></channel></rss>",
+        "",
+    ),
+    "/page": (200, "text/html", b"<!doctype html><title>A page</title><p>No feed here.", ""),
+    "/empty": (200, "application/rss+xml", b"", ""),
+    "/noise": (200, "application/octet-stream", bytes(range(256)) * 9, ""),
+    "/away": (302, "text/plain", b"", "http://10.1.2.3/feed"),
+}
+
+
+class Site(BaseHTTPRequestHandler):
+    """Answers with what PAGES has."""
+
+    def do_GET(self) -> None:
+        status, kind, body, place = PAGES.get(self.path, (404, "text/plain", b"nothing here", ""))
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        if place:
+            self.send_header("Location", place)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    """The address of a site on loopback."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -215,15 +260,69 @@ def test_a_folder_that_holds_data_of_an_installation_is_not_overwritten(program:
     assert (dump(program), (program.folder / "secret.key").read_bytes()) == before
 
 
-def test_a_relay_that_offers_no_tls_gets_neither_mail_nor_password(program: Program) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ('tls = "starttls"', ["tls failed"]),
+        ('tls = "implicit"', ["tls failed"]),
+        ('tls = "none"\nusername = "me"\npassword = "s3cret-word"', ["auth failed"]),
+        ('tls = "starttls"\nca_file = "nowhere.pem"', ["nowhere.pem"]),
+    ],
+)
+def test_a_relay_that_is_not_as_the_settings_say_is_told_and_gets_no_mail(
+    program: Program, tmp_path: Path, settings: str, words: list[str]
+) -> None:
+    with Postbox(tmp_path / "mails") as postbox:
         config = program.folder / "syndicate.toml"
-        text = config.read_text("utf-8").replace("port = 1\n", f"port = {port}\n")
-        config.write_text(text.replace('tls = "starttls"', 'tls = "none"\nca_file = "nowhere.pem"'), "utf-8")
-        result = program("send", "news", "--to", "me@example.org")
-        assert result.code in {1, 2}
-        assert "nowhere.pem" in result.err
+        text = config.read_text("utf-8").replace("port = 1\n", f"port = {postbox.address[1]}\n")
+        text = text.replace('host = "localhost"', 'host = "127.0.0.1"').replace('tls = "starttls"', settings)
+        config.write_text(text, "utf-8")
+        tested = program("send", "news", "--to", "me@example.org")
+        assert_one_line(tested, tested.code, *words)
+        assert tested.code in {1, 2}
+        sent = program("send", "news", "--yes")
+        assert sent.code in {1, 2}
+        assert words[0] in sent.err
+        assert "s3cret-word" not in tested.err + sent.err
+    assert list_messages(tmp_path / "mails") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("missing", ["404"]),
+        ("page", ["feed"]),
+        ("empty", []),
+        ("noise", []),
+        ("away", ["private address"]),
+    ],
+)
+def test_an_address_without_a_feed_is_told_and_is_no_source(
+    program: Program, site: str, path: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNDICATE_FETCH__ALLOW_PRIVATE", '["127.0.0.1/32"]')
+    before = dump(program)
+    assert_one_line(program("source", "add", f"{site}/{path}"), 1, f"{site}/{path}", *words)
+    assert dump(program) == before
+    assert program.done("source", "add", f"{site}/feed", "--json").json["source"]["kind"] == "feed"
+
+
+def test_a_source_that_fails_later_is_told_while_the_others_are_read(
+    program: Program, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNDICATE_FETCH__ALLOW_PRIVATE", '["127.0.0.1/32"]')
+    program.done("source", "add", f"{site}/feed")
+    program.done("collect")
+    shutil.move(program.folder / "letters", program.folder / "elsewhere")
+    program.done("source", "add", "elsewhere")
+    monkeypatch.delenv("SYNDICATE_FETCH__ALLOW_PRIVATE")
+    failed = program("source", "check", "2")
+    assert failed.code == 1
+    assert "source 2: " in failed.err
+    assert "private address" in failed.err
+    collected = program.done("collect", "--json").json
+    assert [(r["source_id"], r["error"]) for r in collected] == [(3, "")]
+    assert "private address" in program.done("source", "list").out
 
 
 def test_a_reader_who_is_suppressed_and_not_known_is_explained(program: Program) -> None:

@@ -1,4 +1,4 @@
-"""A newcomer's way from an empty folder to readers who have mail, each step once as a person and once with --json."""
+"""A newcomer's way from an empty folder to readers who have mail, and each command with --json."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_from_an_empty_folder_to_readers_who_have_mail(
     made = program.done("init", "site", "--from", "letters")
     assert "Collected 2 articles" in made.out
     assert "broken.md" in made.err, "an article that cannot be read is named, and the others are there"
-    commands = re.findall(r"^  syndicate (.+?)  ", made.out, re.M)
+    commands = re.findall(r"^  syndicate (.+?)  ", made.out, re.MULTILINE)
     assert commands
     assert {words_of(c.split()) for c in commands} <= set(all_commands())
     program.folder = tmp_path / "site"
@@ -69,7 +69,7 @@ def test_from_an_empty_folder_to_readers_who_have_mail(
     assert [m.to for m in list_messages(tmp_path / "mails")] == ["ann@example.org", "me@example.org"]
 
     shown = program.done("edition", "show", "1").out
-    assert re.search(r"^sent +1$", shown, re.M)
+    assert re.search(r"^sent +1$", shown, re.MULTILINE)
     assert re.search(r"opened 20\d\d-\d\d-\d\d \d\d:\d\d UTC, finished", shown)
 
 

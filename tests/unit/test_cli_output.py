@@ -90,7 +90,7 @@ def test_no_bar_is_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixtur
 
 def test_yes_answers_and_nobody_at_the_keyboard_is_a_wrong_call() -> None:
     PLAIN.confirm("Delete it?", yes=True)
-    with pytest.raises(UsageError, match="Delete it\\?.*--yes"):
+    with pytest.raises(UsageError, match=r"Delete it\?.*--yes"):
         PLAIN.confirm("Delete it?", yes=False)
 
 
@@ -98,7 +98,7 @@ def test_yes_answers_and_nobody_at_the_keyboard_is_a_wrong_call() -> None:
     ("answer", "is_sure"), [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False), ("", False)]
 )
 def test_somebody_at_the_keyboard_decides(
-    answer: str, is_sure: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    answer: str, *, is_sure: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     assert PLAIN.is_sure("Delete it?", yes=False) is is_sure
