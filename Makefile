@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench pictures docs constraints clean
+.PHONY: help demo test lint format bench prove pictures docs constraints clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ format: $(READY)  ## Put the code into its form
 
 bench: $(READY)  ## Print the figures of composing and of the ledger
 	$(BIN)/python scripts/bench.py
+
+prove: $(READY)  ## Kill the sender 200 times over 10,000 readers and account for every mail (eight minutes)
+	$(BIN)/python -m tests.faults.kill --kills 200 --readers 10000
 
 pictures: $(READY)  ## Render mails and pages in Chromium at three widths, light and dark, into pictures/
 	$(BIN)/python scripts/pictures.py

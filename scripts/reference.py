@@ -62,7 +62,8 @@ def _commands() -> Iterator[str]:
     root: Any = typer.main.get_command(app)
     yield "# Commands\n"
     yield "`syndicate [OPTIONS] COMMAND`. Exit 0 done, 1 the operation failed, 2 usage or configuration"
-    yield "error. With `--json` a command prints exactly one JSON document on stdout; messages go to stderr.\n"
+    yield "error. With `--json` a command prints exactly one JSON document on stdout; messages go to"
+    yield "stderr.\n"
     yield from _parameters(root)
     for name, command in root.commands.items():
         children = getattr(command, "commands", None)
@@ -75,10 +76,15 @@ def _commands() -> Iterator[str]:
 
 def _command(name: str, command: Any) -> Iterator[str]:
     arguments = " ".join(
-        p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument"
+        name if p.required else f"[{name}]"
+        for p in command.params
+        if p.param_type_name == "argument" and (name := p.metavar or p.name.upper())
     )
     yield f"\n## `{name}{f' {arguments}' if arguments else ''}`\n"
-    yield f"{inspect.cleandoc(command.help or '')}\n"
+    # An example that is to keep its lines begins with a backspace, as the command line's library has it.
+    lines = re.compile(r"\x08\n((?:.+\n?)+)")
+    text = lines.sub(lambda its: f"```\n{its[1].rstrip()}\n```\n", inspect.cleandoc(command.help or ""))
+    yield f"{text}\n"
     yield from _parameters(command)
 
 

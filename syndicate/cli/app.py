@@ -88,6 +88,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     try:
         code = app(given, prog_name="syndicate", standalone_mode=False) or 0
         sys.stdout.flush()
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt  # noqa: TRY301 - typer has made a code of it
     except _WRONG_CALL as error:
         error.show()
         _fail(error.format_message(), 2, as_json=as_json, is_told=True)

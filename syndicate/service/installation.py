@@ -60,6 +60,8 @@ def open_installation(
     Raises ConfigurationError before anything is opened, OperationError if the database cannot be used.
     """
     settings = load_settings(config)
+    # Read now: a file that is missing must not be found out in the middle of a window of readers.
+    _ = settings.secret, settings.smtp_password
     engine = open_engine(settings.database_url)
     try:
         check_schema(engine)

@@ -96,7 +96,8 @@ def _choose(
         latest = articles.list_newsletter_articles(conn, newsletter.id, limit=_SAMPLE)
     if not latest:
         raise OperationError(f"'{newsletter.slug}' has no articles yet; 'syndicate collect' looks for some")
-    note = f"the {len(latest)} latest articles, as a made-up reader would get them"
+    which = "the latest article" if len(latest) == 1 else f"the {len(latest)} latest articles"
+    note = f"{which}, as a made-up reader would get them"
     return tuple(latest), _reader(inst, f"reader@{inst.urls.host}", "Reader"), note
 
 

@@ -19,7 +19,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import subscribers
@@ -120,7 +120,10 @@ def _told_apart(engine: Engine) -> Iterator[None]:
     # A database that cannot be reached is the operator's matter and gets one line, not a traceback.
     try:
         yield
-    except OperationalError as error:
+    except DatabaseError as error:
+        # One of its kinds is about reaching it, it itself about a damaged file; the others are our mistakes.
+        if type(error) not in {DatabaseError, OperationalError}:
+            raise
         what = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
         raise OperationError(f"database {engine.url.render_as_string()}: {what}") from error
 

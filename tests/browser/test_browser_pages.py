@@ -28,7 +28,8 @@ def subscribe_with(email: str) -> Callable[[Visit], None]:
         visit.open(visit.website.inst.urls.newsletter(SLUG))
         visit.page.locator("form.subscribe").evaluate("form => form.noValidate = true")
         visit.page.get_by_label("E-mail address").fill(email)
-        visit.page.get_by_role("button", name="Subscribe").click()
+        with visit.page.expect_navigation():
+            visit.page.get_by_role("button", name="Subscribe").click()
 
     return post
 
@@ -37,7 +38,8 @@ def opened(path: Callable[[Website], str], *, button: str = "") -> Callable[[Vis
     def open_it(visit: Visit) -> None:
         visit.open(path(visit.website))
         if button:
-            visit.page.get_by_role("button", name=button).click()
+            with visit.page.expect_navigation():
+                visit.page.get_by_role("button", name=button).click()
 
     return open_it
 

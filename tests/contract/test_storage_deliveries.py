@@ -411,7 +411,9 @@ def test_a_cancelled_edition_skips_who_has_not_been_attempted_and_leaves_attempt
 
 
 @pytest.mark.parametrize(
-    "chosen", [set(), {S.FAILED}, {S.UNCERTAIN}, {S.FAILED, S.UNCERTAIN}, set(S)], ids=str
+    "chosen",
+    [set(), {S.FAILED}, {S.UNCERTAIN}, {S.FAILED, S.UNCERTAIN}, set(S)],
+    ids=["none", "failed", "uncertain", "both", "all"],
 )
 def test_the_operator_retries_only_what_failed_or_is_uncertain_and_was_chosen(
     connection: Connection, full: Edition, chosen: set[DeliveryState]

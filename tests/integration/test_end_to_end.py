@@ -36,8 +36,9 @@ FEED = """<?xml version="1.0" encoding="utf-8"?>
 <rss version="2.0"><channel><title>Elsewhere</title><link>https://elsewhere.example.org/</link>
 <description>A feed from elsewhere</description>{items}</channel></rss>"""
 ITEM = """<item><title>{title}</title><link>https://elsewhere.example.org/{n}</link>
-<guid>urn:elsewhere:{n}</guid><category>Coast</category><pubDate>Tue, 10 Mar 2026 0{n}:00:00 GMT</pubDate>
-<description>&lt;p&gt;About {title}, at some length, so that there is something to read.&lt;/p&gt;</description>
+<guid>urn:elsewhere:{n}</guid><category>Coast</category>
+<pubDate>Tue, 10 Mar 2026 0{n}:00:00 GMT</pubDate>
+<description>&lt;p&gt;About {title}, at length, so that there is something to read.&lt;/p&gt;</description>
 </item>"""
 
 

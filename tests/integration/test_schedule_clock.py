@@ -232,8 +232,11 @@ def test_readers_who_want_each_article_at_once_get_it_at_the_next_ring(
 def test_a_newsletter_whose_template_is_broken_does_not_stop_the_others(
     inst: Installation, source_id: int, clock: FakeClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = make_newsletter(inst, source_id, "broken", subject_template="{{ title")
+    broken = make_newsletter(inst, source_id, "broken")
     sound = make_newsletter(inst, source_id, "sound")
+    with writing(inst.engine) as conn:
+        of_broken = tables.newsletter.c.id == broken.id
+        conn.execute(update(tables.newsletter).where(of_broken).values(subject_template="{{ title"))
     publish(inst, source_id)
     clock.at = datetime(2026, 3, 15, 7, 0, tzinfo=UTC)
 

@@ -162,6 +162,19 @@ def test_who_is_refused_is_listed_with_the_reply_and_tried_again_only_by_the_ope
     assert {len(world.mails_to(name)) for name in NAMES} == {1}
 
 
+def test_who_is_put_back_while_the_run_goes_on_is_sent_in_the_same_run(build: Callable[..., World]) -> None:
+    world = build({"ada": {"rcpt": ["550 5.1.1 no such user"]}}, connections=1)
+
+    def put_back(_settled: int) -> None:
+        if len(world.relay.accepted) == 2:
+            retry_edition(world.inst, world.edition.id, {S.FAILED})
+
+    report = send_edition(world.inst, world.edition.id, on_progress=put_back)
+
+    assert report.counts[S.SENT] == report.sent == len(NAMES)
+    assert [mail.recipient.partition("@")[0] for mail in world.relay.accepted] == [*NAMES[1:], "ada"]
+
+
 def test_a_failed_copy_is_not_sent_again_once_the_next_edition_has_brought_its_articles(
     build: Callable[..., World],
 ) -> None:

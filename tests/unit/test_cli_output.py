@@ -9,7 +9,7 @@ import pytest
 
 from syndicate.cli.app import _globals_first
 from syndicate.cli.output import Output, counted
-from syndicate.errors import OperationError, UsageError
+from syndicate.errors import NotFound, OperationError, UsageError
 from syndicate.model import Author, SourceKind
 
 PLAIN = Output(as_json=False, quiet=False)
@@ -126,3 +126,9 @@ def test_a_number_agrees_with_its_noun(count: int, words: str) -> None:
 )
 def test_global_options_may_stand_anywhere_before_a_double_dash(given: list[str], ordered: list[str]) -> None:
     assert _globals_first(given) == ordered
+
+
+def test_names_that_exist_are_not_listed_without_end() -> None:
+    assert str(NotFound("source", 99, [1, 2])) == "unknown source '99'; one of 1, 2"
+    assert str(NotFound("source", 99, range(1, 26))).endswith("18, 19, 20 and 5 more")
+    assert str(NotFound("source", 99, [])) == "unknown source '99'; there is no source yet"
