@@ -75,17 +75,18 @@ def _commands() -> Iterator[str]:
 
 
 def _command(name: str, command: Any) -> Iterator[str]:
-    arguments = " ".join(
-        name if p.required else f"[{name}]"
-        for p in command.params
-        if p.param_type_name == "argument" and (name := p.metavar or p.name.upper())
-    )
+    arguments = " ".join(_argument(p) for p in command.params if p.param_type_name == "argument")
     yield f"\n## `{name}{f' {arguments}' if arguments else ''}`\n"
     # An example that is to keep its lines begins with a backspace, as the command line's library has it.
     lines = re.compile(r"\x08\n((?:.+\n?)+)")
     text = lines.sub(lambda its: f"```\n{its[1].rstrip()}\n```\n", inspect.cleandoc(command.help or ""))
     yield f"{text}\n"
     yield from _parameters(command)
+
+
+def _argument(parameter: Any) -> str:
+    name = parameter.metavar or parameter.name.upper()
+    return name if parameter.required else f"[{name}]"
 
 
 def _parameters(command: Any) -> Iterator[str]:
