@@ -39,7 +39,9 @@ def main(out: Path) -> None:
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     with tempfile.TemporaryDirectory() as folder, open_demonstration(Path(folder), url=url) as (inst, mails):
         demonstrate(inst, print)
-        subscribe(inst, "tide-timber", email="new@example.com", name="New Reader", choices={}, proof="127.0.0.1")
+        subscribe(
+            inst, "tide-timber", email="new@example.com", name="New Reader", choices={}, proof="127.0.0.1"
+        )
         send_letters(inst)
         server = uvicorn.Server(uvicorn.Config(create_app(inst, postbox_folder=mails), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -1,7 +1,7 @@
 """Writes the reference of commands, settings and addresses from the code itself, into docs/.
 
-    python scripts/reference.py            writes the pages
-    python scripts/reference.py --check    exits 1 if a page is not what the code says
+python scripts/reference.py            writes the pages
+python scripts/reference.py --check    exits 1 if a page is not what the code says
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ from starlette.routing import BaseRoute, Route
 
 from syndicate.cli.app import app
 from syndicate.settings import Settings
-from syndicate.web import archive, confirm, feeds, health, postbox, preferences, static, subscribe, unsubscribe
+from syndicate.web import (
+    archive,
+    confirm,
+    feeds,
+    health,
+    postbox,
+    preferences,
+    static,
+    subscribe,
+    unsubscribe,
+)
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
 _NOTE: Final = "<!-- Written by 'make docs' from the code; change it there. -->\n\n"
@@ -51,8 +61,8 @@ def pages() -> dict[str, str]:
 def _commands() -> Iterator[str]:
     root: Any = typer.main.get_command(app)
     yield "# Commands\n"
-    yield "`syndicate [OPTIONS] COMMAND`. Exit 0 done, 1 the operation failed, 2 usage or configuration error."
-    yield "With `--json` a command prints exactly one JSON document on stdout; messages go to stderr.\n"
+    yield "`syndicate [OPTIONS] COMMAND`. Exit 0 done, 1 the operation failed, 2 usage or configuration"
+    yield "error. With `--json` a command prints exactly one JSON document on stdout; messages go to stderr.\n"
     yield from _parameters(root)
     for name, command in root.commands.items():
         children = getattr(command, "commands", None)
@@ -89,8 +99,8 @@ def _context(command: Any) -> Any:
 
 def _settings() -> Iterator[str]:
     yield "# Settings\n"
-    yield "They come from `syndicate.toml`, then from the environment as `SYNDICATE_<SECTION>__<KEY>`, which goes"
-    yield "first. Relative paths start at the configuration file's folder."
+    yield "They come from `syndicate.toml`, then from the environment as `SYNDICATE_<SECTION>__<KEY>`, which"
+    yield "goes first. Relative paths start at the configuration file's folder."
     for section, field in Settings.model_fields.items():
         model = field.annotation
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
@@ -100,7 +110,8 @@ def _settings() -> Iterator[str]:
         yield "| key | default | meaning |"
         yield "|---|---|---|"
         for key, its in model.model_fields.items():
-            yield f"| `{key}` | {_default(its.default)} | {_cell(its.description or '')}{_choices(its.annotation)} |"
+            meaning = _cell(its.description or "") + _choices(its.annotation)
+            yield f"| `{key}` | {_default(its.default)} | {meaning} |"
 
 
 def _default(value: object) -> str:
@@ -116,7 +127,7 @@ def _choices(annotation: Any) -> str:
 
 def _addresses() -> Iterator[str]:
     yield "# Addresses\n"
-    yield "What `serve` answers, below the site's own address. Pages work without JavaScript and set no cookie.\n"
+    yield "What `serve` answers, below the site's own address. Pages need no JavaScript and set no cookie.\n"
     yield "| address | methods | what |"
     yield "|---|---|---|"
     rooms = (archive, feeds, subscribe, confirm, preferences, unsubscribe, static, health, postbox)

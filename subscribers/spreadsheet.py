@@ -78,11 +78,14 @@ def _decoded_lines(stream: BinaryIO) -> Iterator[str]:
 
 def _read_header(line: str, required: str) -> tuple[list[str], str]:
     for delimiter in _DELIMITERS:
-        columns = [
-            "_".join(cell.casefold().replace("-", " ").split())
-            for cells in csv.reader([line], delimiter=delimiter)
-            for cell in cells
-        ]
+        try:
+            columns = [
+                "_".join(cell.casefold().replace("-", " ").split())
+                for cells in csv.reader([line], delimiter=delimiter)
+                for cell in cells
+            ]
+        except csv.Error:
+            break
         if required in columns:
             named = [name for name in columns if name]
             if twice := {name for name in named if named.count(name) > 1}:

@@ -21,6 +21,7 @@ The package ``subscribers`` has a tree of its own, since it does not know this o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 __all__ = [
     "AddressError",
@@ -37,6 +38,10 @@ __all__ = [
     "TemplateError",
     "UsageError",
 ]
+
+
+#: How many names fit into one line of a message.
+_MOST_NAMES: Final = 20
 
 
 class SyndicateError(Exception):
@@ -60,7 +65,9 @@ class NotFound(UsageError):
 
     def __init__(self, kind: str, name: object, known: Sequence[object] | None = None) -> None:
         self.kind, self.name, self.known = kind, name, tuple(known or ())
-        hint = f"; one of {', '.join(map(str, self.known))}" if known else f"; there is no {kind} yet"
+        more = f" and {len(self.known) - _MOST_NAMES} more" if len(self.known) > _MOST_NAMES else ""
+        names = ", ".join(map(str, self.known[:_MOST_NAMES]))
+        hint = f"; one of {names}{more}" if known else f"; there is no {kind} yet"
         super().__init__(f"unknown {kind} '{name}'{hint if known is not None else ''}")
 
 

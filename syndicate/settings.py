@@ -7,13 +7,14 @@ the environment. Opens no connection.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_origin
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -28,7 +29,13 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from syndicate.errors import ConfigurationError
 
@@ -54,7 +61,7 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 def _known_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # "Europe" is a folder, which may not be opened
         raise ValueError(f"unknown time zone '{name}'; use an IANA name such as Europe/Berlin") from None
     return name
 
@@ -117,6 +124,7 @@ class DatabaseSettings(_Section):
 
     url: str = Field(
         default="sqlite:///syndicate.db",
+        repr=False,  # it may hold a password
         description="`sqlite:///FILE` (relative to the configuration file) or `postgresql://USER@HOST/NAME`.",
     )
 
@@ -289,15 +297,16 @@ def load_settings(path: Path | None = None) -> Settings:
     unknown = [key for key in content if key not in Settings.model_fields or key == "folder"]
     problems = [f"{file}: unknown section [{key}]{_one_of(_sections())}" for key in unknown]
     try:
-        settings = Settings(
-            **{k: v for k, v in content.items() if k not in unknown}, folder=file.parent.resolve()
-        )
+        settings = Settings(**{k: v for k, v in content.items() if k not in unknown})
+    except SettingsError as error:
+        raise ConfigurationError(problems + (_malformed_variables() or [str(error)])) from None
     except ValidationError as error:
         problems += [_problem(file, detail) for detail in error.errors()]
         raise ConfigurationError(problems) from None
     if problems:
         raise ConfigurationError(problems)
-    return settings
+    # Set afterwards, since the environment goes before what a setting is made with.
+    return settings.model_copy(update={"folder": file.parent.resolve()})
 
 
 def template_folders(settings: Settings | None = None) -> tuple[Path, ...]:
@@ -318,6 +327,36 @@ def _one_of(names: list[str]) -> str:
     return f"; one of {', '.join(names)}"
 
 
+def _malformed_variables() -> list[str]:
+    # The library stops at the first variable that is not the JSON it should be, and does not name it.
+    takes_json = {f"{_PREFIX}{section}".upper() for section in _sections()}
+    takes_json |= {
+        f"{_PREFIX}{section}__{key}".upper()
+        for section in _sections()
+        for key, field in _keys(section).items()
+        if get_origin(field.annotation) is tuple
+    }
+    return [
+        f'{name}: not valid JSON; a list is written as ["one", "two"]'
+        for name, value in sorted(os.environ.items())  # noqa: TID251 - this is the module that the rule points to
+        if name.upper() in takes_json and not _is_json(value)
+    ]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _keys(section: str) -> dict[str, FieldInfo]:
+    field = Settings.model_fields.get(section)
+    model = field.annotation if field else None
+    return model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
+
+
 def _brief(error: OSError | UnicodeDecodeError) -> str:
     return (error.strerror or "unreadable") if isinstance(error, OSError) else "not UTF-8"
 
@@ -331,7 +370,6 @@ def _problem(file: Path, detail: Mapping[str, Any]) -> str:
         place = variable
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
-        model = Settings.model_fields[section].annotation if section in Settings.model_fields else None
-        known = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+        known = list(_keys(section))
         message = f"unknown setting{_one_of(known)}" if known else "unknown setting"
     return f"{place}: {message}"

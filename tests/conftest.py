@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from syndicate.storage.engine import migrate, open_engine, writing
+from tests.web_site import Website, build, open_website
 
 NOW = datetime(2026, 3, 14, 9, 26, tzinfo=UTC)
 
@@ -96,3 +97,18 @@ def connection(engine: Engine) -> Iterator[Connection]:
     """A connection in one write transaction."""
     with writing(engine) as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def built_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an installation that has published and sent, to be copied."""
+    folder = tmp_path_factory.mktemp("site")
+    build(folder)
+    return folder
+
+
+@pytest.fixture
+def website(built_site: Path, tmp_path: Path) -> Iterator[Website]:
+    """A copy of it that is the test's own."""
+    with open_website(built_site, tmp_path) as website:
+        yield website

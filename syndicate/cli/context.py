@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -15,31 +16,37 @@ from syndicate.cli.output import Output
 if TYPE_CHECKING:
     from syndicate.service.installation import Installation
 
-__all__ = ["Globals", "command_group", "globals_of", "installation"]
+__all__ = ["Globals", "Yes", "command_group", "globals_of", "installation"]
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @dataclass(frozen=True)
 class Globals:
-    """The options that stand before the command."""
+    """The options that stand before or after any command."""
 
     config: Path | None
     output: Output
-    verbose: bool
+    is_verbose: bool
 
 
 def globals_of(ctx: typer.Context) -> Globals:
-    """The global options of this call."""
-    return cast("Globals", ctx.find_root().obj)
+    """The global options of this call, with the logs set up as they say."""
+    from syndicate.cli.logs import configure_logs
+
+    given = cast("Globals", ctx.find_root().obj)
+    configure_logs(logging.INFO if given.is_verbose else logging.ERROR)
+    return given
 
 
 @contextmanager
 def installation(ctx: typer.Context) -> Iterator[tuple[Installation, Output]]:
-    """Opens the installation that --config names, for the time of a command."""
+    """Opens the installation that --config names, for the time of a command; times are in its site's zone."""
     from syndicate.service.installation import open_installation
 
     given = globals_of(ctx)
     with open_installation(given.config) as inst:
-        yield inst, given.output
+        yield inst, replace(given.output, zone=inst.settings.time_zone)
 
 
 def command_group(description: str) -> typer.Typer:

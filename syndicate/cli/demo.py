@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syndicate.cli.context import globals_of
+from syndicate.cli.signals import stop_signals
 
 if TYPE_CHECKING:
     from syndicate.service.demonstration import Demonstration
@@ -19,9 +20,14 @@ __all__ = ["demo"]
 def demo(
     ctx: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="Do the job and exit; serve nothing.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve at.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to serve at; 0 for a free one.")
+    ] = 8000,
 ) -> None:
-    """Do the whole job on sample content, with a mailbox on this machine, and serve what came of it."""
+    """Do the whole job on sample content and show it.
+
+    Mail goes to a mailbox on this machine, which is served beside the newsletter. Leaves nothing behind.
+    """
     from syndicate.schedule.clock import Clock
     from syndicate.service.demonstration import demonstrate, open_demonstration
     from syndicate.web.app import create_app
@@ -43,10 +49,11 @@ def demo(
             output.say("")
             output.say("Ctrl-C stops it and leaves nothing behind.")
             clock = Clock(inst)
-            try:
-                run(create_app(inst, postbox_folder=mails), listening, on_start=clock.start)
-            finally:
-                clock.stop()
+            with stop_signals():
+                try:
+                    run(create_app(inst, postbox_folder=mails), listening, on_start=clock.start)
+                finally:
+                    clock.stop()
 
 
 def _summary(made: Demonstration) -> dict[str, object]:

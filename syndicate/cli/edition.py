@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syndicate.cli.context import command_group, installation
+from syndicate.cli.context import Yes, command_group, installation
+from syndicate.cli.output import counted
 from syndicate.errors import UsageError
-from syndicate.model import DeliveryState, Edition
+from syndicate.model import SETTLED, DeliveryState, Edition
 
 if TYPE_CHECKING:
     from syndicate.cli.output import Output
@@ -18,6 +19,9 @@ __all__ = ["app"]
 
 app = command_group("Digests: what was sent, to how many, and what is open.")
 
+_NONE = "No editions yet: 'syndicate send NEWSLETTER' opens one, and 'syndicate serve' does so by schedule."
+_MOST_LINES = 50
+
 EditionId = Annotated[int, typer.Argument(metavar="ID", help="Its number in 'edition list'.")]
 
 
@@ -26,7 +30,7 @@ def list_(
     ctx: typer.Context,
     newsletter: Annotated[str | None, typer.Option(metavar="SLUG", help="Only of this newsletter.")] = None,
 ) -> None:
-    """Every edition, the newest first."""
+    """Show every edition, the newest first."""
     from syndicate.service.editions import list_edition_reports
     from syndicate.service.newsletters import get_newsletter
 
@@ -38,23 +42,26 @@ def list_(
                 r.newsletter.slug,
                 r.edition.cadence,
                 r.edition.opened_at,
-                r.edition.state,
+                r.edition.state.value,
                 sum(r.counts.values()),
                 r.counts[DeliveryState.SENT],
                 r.edition.subject,
             )
             for r in reports
         ]
-        headings = ("id", "newsletter", "cadence", "opened (UTC)", "state", "readers", "sent", "subject")
+        headings = ("id", "newsletter", "cadence", "opened", "state", "readers", "sent", "subject")
         output.result(
             [_as_json(r) for r in reports],
-            lambda: output.table(headings, rows) if rows else output.line("No editions yet."),
+            lambda: output.table(headings, rows) if rows else output.line(_NONE),
         )
 
 
 @app.command()
 def show(ctx: typer.Context, edition_id: EditionId) -> None:
-    """One edition: a count for every state, and each delivery that is not simply sent."""
+    """Show one edition and whom it has not reached.
+
+    A count for every state of delivery, and each reader who has not simply got it.
+    """
     from syndicate.service.editions import report_edition
 
     with installation(ctx) as (inst, output):
@@ -64,7 +71,10 @@ def show(ctx: typer.Context, edition_id: EditionId) -> None:
 
 @app.command()
 def approve(ctx: typer.Context, edition_id: EditionId) -> None:
-    """Let a held edition be sent, by 'serve' or the next 'send'."""
+    """Let a held edition go.
+
+    It is sent by 'syndicate serve' if that runs, or else by the next 'syndicate send'.
+    """
     from syndicate.service.editions import approve_edition
 
     with installation(ctx) as (inst, output):
@@ -73,7 +83,7 @@ def approve(ctx: typer.Context, edition_id: EditionId) -> None:
 
 @app.command()
 def pause(ctx: typer.Context, edition_id: EditionId) -> None:
-    """Stop an edition after the messages that are on their way."""
+    """Stop an edition after what is on its way."""
     from syndicate.service.editions import pause_edition
 
     with installation(ctx) as (inst, output):
@@ -82,7 +92,10 @@ def pause(ctx: typer.Context, edition_id: EditionId) -> None:
 
 @app.command()
 def resume(ctx: typer.Context, edition_id: EditionId) -> None:
-    """Let a paused edition go on with exactly those readers who are left."""
+    """Let a paused edition go on.
+
+    It goes to exactly those readers who are left, by 'syndicate serve' or the next 'syndicate send'.
+    """
     from syndicate.service.editions import resume_edition
 
     with installation(ctx) as (inst, output):
@@ -90,17 +103,17 @@ def resume(ctx: typer.Context, edition_id: EditionId) -> None:
 
 
 @app.command()
-def cancel(
-    ctx: typer.Context,
-    edition_id: EditionId,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """End an edition for good; its articles come with the next one."""
-    from syndicate.service.editions import cancel_edition
+def cancel(ctx: typer.Context, edition_id: EditionId, yes: Yes = False) -> None:
+    """End an edition for good.
+
+    Who has not got it gets its articles with the next one.
+    """
+    from syndicate.service.editions import cancel_edition, report_edition
 
     with installation(ctx) as (inst, output):
-        if not output.confirm(f"Cancel edition {edition_id} for everybody who has not got it?", yes=yes):
-            raise typer.Exit(1)
+        edition = report_edition(inst, edition_id).edition
+        question = f"Cancel edition {edition_id} ('{edition.subject}') for everybody who has not got it?"
+        output.confirm(question, yes=yes)
         _tell(output, cancel_edition(inst, edition_id))
 
 
@@ -108,10 +121,15 @@ def cancel(
 def retry(
     ctx: typer.Context,
     edition_id: EditionId,
-    failed: Annotated[bool, typer.Option("--failed", help="Those that failed.")] = False,
-    uncertain: Annotated[bool, typer.Option("--uncertain", help="Those of which nobody knows.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Those that the relay refused.")] = False,
+    uncertain: Annotated[
+        bool, typer.Option("--uncertain", help="Those of which nobody knows whether they arrived.")
+    ] = False,
 ) -> None:
-    """Put deliveries back, to be sent by 'serve' or the next 'send'."""
+    """Put deliveries back, to be tried again.
+
+    They are sent by 'syndicate serve' if that runs, or else by the next 'syndicate send'.
+    """
     from syndicate.service.editions import retry_edition
 
     states = {DeliveryState.FAILED} if failed else set()
@@ -121,7 +139,12 @@ def retry(
     with installation(ctx) as (inst, output):
         count = retry_edition(inst, edition_id, states)
         output.result(
-            {"id": edition_id, "put_back": count}, lambda: output.line(f"{count} deliveries put back.")
+            {"id": edition_id, "put_back": count},
+            lambda: output.line(
+                f"Put back for {counted(count, 'reader')}."
+                if count
+                else f"Edition {edition_id} has no such deliveries; 'edition show {edition_id}' counts them."
+            ),
         )
 
 
@@ -152,14 +175,26 @@ def _as_json(report: EditionReport) -> dict[str, object]:
 def _show(output: Output, report: EditionReport) -> None:
     edition = report.edition
     reason = f" ({edition.reason})" if edition.reason else ""
+    readers = "for every cadence" if edition.cadence_filter is None else edition.cadence
+    finished = f", finished {output.time(edition.finished_at)}" if edition.finished_at else ""
     output.line(f"Edition {edition.id} of '{report.newsletter.slug}': {edition.subject}")
-    output.line(f"{edition.state}{reason}, {edition.cadence}, slot {edition.slot}, cutoff {edition.cutoff}")
+    output.line(f"{edition.state}{reason}, {readers}, opened {output.time(edition.opened_at)}{finished}")
     output.line()
     output.table(("state", "readers"), [(state.value, count) for state, count in report.counts.items()])
-    if report.exceptions:
-        output.line()
-        rows = [
-            (d.address, d.state.value, d.attempts, d.attempted_at, d.next_attempt_at, d.reply)
-            for d in report.exceptions
-        ]
-        output.table(("reader", "state", "attempts", "last (UTC)", "next (UTC)", "what was said"), rows)
+    if not report.exceptions:
+        return
+    output.line()
+    rows = [
+        (
+            d.address or "(erased)",
+            d.state.value,
+            d.attempts,
+            d.attempted_at,
+            None if d.state in SETTLED else d.next_attempt_at,
+            d.reply,
+        )
+        for d in report.exceptions[:_MOST_LINES]
+    ]
+    output.table(("reader", "state", "attempts", "last attempt", "next", "what was said"), rows)
+    if left := len(report.exceptions) - len(rows):
+        output.line(f"... and {counted(left, 'reader')} more; --json has them all")

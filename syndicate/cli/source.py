@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from syndicate.cli.context import command_group, installation
-from syndicate.model import SourceKind, SourceState
+from syndicate.cli.context import Yes, command_group, installation
+from syndicate.model import Source, SourceKind, SourceState
 
 __all__ = ["app"]
 
@@ -15,73 +15,64 @@ app = command_group("Where articles come from: feeds and folders.")
 
 SourceId = Annotated[int, typer.Argument(metavar="ID", help="Its number in 'source list'.")]
 
+_HEADINGS = ("id", "kind", "state", "title", "newsletters", "last read", "next", "location", "last error")
+
 
 @app.command()
 def add(
     ctx: typer.Context,
-    location: Annotated[str, typer.Argument(metavar="LOCATION", help="A URL or a folder.")],
+    location: Annotated[
+        str,
+        typer.Argument(
+            metavar="LOCATION", help="A folder, or the URL of a feed or of a page that names its feed."
+        ),
+    ],
     kind: Annotated[SourceKind | None, typer.Option(help="Found out by looking if left out.")] = None,
     newsletter: Annotated[
-        str | None, typer.Option(metavar="SLUG", help="Needed if there are several.")
+        str | None, typer.Option(metavar="SLUG", help="For this newsletter; needed if there are several.")
     ] = None,
     backfill: Annotated[
         str, typer.Option(metavar="none|all|N", help="How many of the articles it holds already to mail.")
     ] = "none",
 ) -> None:
-    """Add a source to a newsletter. What it holds already is shown but not mailed, unless --backfill."""
+    """Add a source to a newsletter.
+
+    What it holds already is shown in feeds and archive but not mailed, unless --backfill says so.
+
+    \b
+    syndicate source add https://blog.example.org
+    syndicate source add ~/letters --newsletter notes --backfill 5
+    """  # noqa: D301 - \b keeps the example as it is
     from syndicate.service.sources import add_source
 
     with installation(ctx) as (inst, output):
         added = add_source(inst, location, kind=kind, newsletter_slug=newsletter, backfill=backfill)
         source = added.source
-        known = "" if added.is_new else " (known already; from now on also for this newsletter)"
+        known = "" if added.is_new else " It was known; from now on it is for this newsletter, too."
         output.result(
             added,
             lambda: output.line(
-                f"Source {source.id}: {source.kind} at {source.location} for '{added.newsletter_slug}'{known}.\n"
-                "'syndicate collect' reads it now; 'serve' does so by itself."
+                f"Added source {source.id} to '{added.newsletter_slug}': "
+                f"the {source.kind} {source.location}.{known}\n"
+                "'syndicate collect' reads it now; 'syndicate serve' does so by itself."
             ),
         )
 
 
 @app.command("list")
 def list_(ctx: typer.Context) -> None:
-    """Every source and how it has been lately."""
+    """Show every source and how it has been lately."""
     from syndicate.service.sources import list_sources
 
     with installation(ctx) as (inst, output):
         found = list_sources(inst)
-        rows = [
-            (
-                s.id,
-                s.kind,
-                s.state,
-                s.title,
-                ", ".join(slugs),
-                s.last_success_at,
-                s.next_due_at if s.state is SourceState.ACTIVE else None,
-                f"{s.last_error} ({s.failures} in a row)" if s.last_error else "",
-                s.location,
-            )
-            for s, slugs in found
-        ]
-        headings = (
-            "id",
-            "kind",
-            "state",
-            "title",
-            "newsletters",
-            "last read",
-            "next",
-            "last error",
-            "location",
-        )
+        rows = [_row(source, slugs) for source, slugs in found]
         output.result(
             [{"source": s, "newsletters": slugs} for s, slugs in found],
             lambda: (
-                output.table(headings, rows)
+                output.table(_HEADINGS, rows)
                 if rows
-                else output.line("No sources yet: 'source add LOCATION'.")
+                else output.line("No sources yet: 'syndicate source add URL-or-FOLDER' adds one.")
             ),
         )
 
@@ -107,21 +98,35 @@ def resume(ctx: typer.Context, source_id: SourceId) -> None:
 
 
 @app.command()
-def remove(
-    ctx: typer.Context,
-    source_id: SourceId,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Delete a source with its articles; mails that were sent stay as they are."""
-    from syndicate.service.sources import list_sources, remove_source
+def remove(ctx: typer.Context, source_id: SourceId, yes: Yes = False) -> None:
+    """Delete a source with its articles.
+
+    Mails that were sent stay as they are.
+    """
+    from syndicate.service.sources import get_source, remove_source
 
     with installation(ctx) as (inst, output):
-        known = {s.id: s for s, _ in list_sources(inst)}
-        where = known[source_id].location if source_id in known else source_id
-        if not output.confirm(f"Delete source {source_id} ({where}) and all of its articles?", yes=yes):
-            raise typer.Exit(1)
+        location = get_source(inst, source_id).location
+        output.confirm(f"Delete source {source_id} ({location}) and all of its articles?", yes=yes)
         removed = remove_source(inst, source_id)
         output.result(removed, lambda: output.line(f"Deleted source {source_id} ({removed.location})."))
+
+
+def _row(source: Source, slugs: tuple[str, ...]) -> tuple[object, ...]:
+    return (
+        source.id,
+        source.kind.value,
+        source.state.value,
+        source.title,
+        ", ".join(slugs),
+        source.last_success_at,
+        source.next_due_at if source.state is SourceState.ACTIVE else None,
+        source.location,
+        # The error names the location, which has a column of its own.
+        f"{source.last_error.removeprefix(f'{source.location}: ')} ({source.failures} in a row)"
+        if source.last_error
+        else "",
+    )
 
 
 def _set(ctx: typer.Context, source_id: int, state: SourceState) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from subscribers.model import Cadence, SubscriptionStatus
-from syndicate.cli.context import command_group, installation
+from syndicate.cli.context import Yes, command_group, installation
+from syndicate.cli.output import counted
 from syndicate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,9 +26,8 @@ app = command_group("Who receives what, and why we may write to them.")
 
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="An e-mail address.")]
 NewsletterSlug = Annotated[
-    str | None, typer.Option("--newsletter", metavar="SLUG", help="Of this newsletter.")
+    str | None, typer.Option("--newsletter", metavar="SLUG", help="Only of this newsletter.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 _MOST_LINES = 20
 
@@ -37,18 +37,25 @@ def add(
     ctx: typer.Context,
     address: Address,
     newsletter: Annotated[
-        str | None, typer.Option(metavar="SLUG", help="Needed if there are several.")
+        str | None, typer.Option(metavar="SLUG", help="To this newsletter; needed if there are several.")
     ] = None,
-    name: Annotated[str, typer.Option(help="For the greeting.")] = "",
+    name: Annotated[str, typer.Option(metavar="NAME", help="For the greeting.")] = "",
     cadence: Annotated[Cadence | None, typer.Option(help="The newsletter's default if left out.")] = None,
     topics: Annotated[
-        list[str] | None, typer.Option("--topic", help="May be repeated; all if left out.")
+        list[str] | None,
+        typer.Option("--topic", metavar="TAG", help="Only this; may be repeated. All if left out."),
     ] = None,
     statement: Annotated[
-        str, typer.Option(help="Where this person agreed; goes into the consent record.")
+        str, typer.Option(metavar="TEXT", help="Where this person agreed; goes into the consent record.")
     ] = "added by the operator",
 ) -> None:
-    """Add somebody who agreed elsewhere. Who has left stays away."""
+    """Add somebody who agreed elsewhere.
+
+    Who has left stays away, and who is suppressed gets nothing.
+
+    \b
+    syndicate subscriber add ann@example.org --name Ann --statement "signed up at the fair"
+    """  # noqa: D301 - \b keeps the example as it is
     from syndicate.service.newsletters import choose_newsletter
     from syndicate.service.people import add_subscriber
 
@@ -60,7 +67,8 @@ def add(
         output.result(
             {"subscription": subscription, "reason": reason},
             lambda: output.line(
-                f"{address}: {subscription.status if subscription else 'not added'} ({reason}), '{chosen.slug}'."
+                f"{address}: {subscription.status if subscription else 'not added'} "
+                f"in '{chosen.slug}' ({reason})."
             ),
         )
         if subscription is None or subscription.status is not SubscriptionStatus.ACTIVE:
@@ -73,7 +81,7 @@ def list_(
     newsletter: NewsletterSlug = None,
     status: Annotated[SubscriptionStatus | None, typer.Option(help="Only these.")] = None,
 ) -> None:
-    """Subscriptions, the oldest first."""
+    """Show subscriptions, the oldest first."""
     from syndicate.service.newsletters import get_newsletter, list_newsletters
     from syndicate.service.people import list_readers
 
@@ -93,7 +101,7 @@ def list_(
             )
             for r in found
         ]
-        headings = ("address", "name", "newsletter", "status", "cadence", "topics", "since (UTC)")
+        headings = ("address", "name", "newsletter", "status", "cadence", "topics", "since")
         output.result(
             [
                 {
@@ -104,13 +112,24 @@ def list_(
                 }
                 for r in found
             ],
-            lambda: output.table(headings, rows) if rows else output.line("Nobody yet."),
+            lambda: (
+                output.table(headings, rows)
+                if rows
+                else output.line(
+                    "Nobody yet: 'syndicate subscriber add ADDRESS' adds somebody."
+                    if chosen is None and status is None
+                    else "Nobody like that; 'syndicate subscriber list' shows everybody."
+                )
+            ),
         )
 
 
 @app.command()
 def show(ctx: typer.Context, address: Address) -> None:
-    """Everything that is kept about somebody, and how they agreed."""
+    """Show all that is kept about somebody.
+
+    Subscriptions, and the record of how this person agreed to them.
+    """
     from syndicate.service.people import show_subscriber
 
     with installation(ctx) as (inst, output):
@@ -128,13 +147,18 @@ def import_(
     ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Write; without it nothing changes.")] = False,
     statement: Annotated[
-        str, typer.Option(help="Where these people agreed; goes into the consent record.")
+        str, typer.Option(metavar="TEXT", help="Where these people agreed; goes into the consent record.")
     ] = "imported by the operator, who states that these people agreed",
 ) -> None:
-    """Add people from a CSV file with email and maybe name, newsletter, cadence, topics (a;b), time_zone, language.
+    """Add people from a CSV file, once you say --apply.
 
-    A dry run that tells the fate of each line, unless --apply.
-    """
+    Without it nothing changes, and it tells what would become of each line. The header names the columns:
+    email, and maybe name, newsletter, cadence, topics (divided by ;), time_zone and language.
+
+    \b
+    email,name,topics
+    ann@example.org,Ann,Tides;Birds
+    """  # noqa: D301 - \b keeps the example as it is
     from syndicate.service.newsletters import get_newsletter
     from syndicate.service.people import import_subscribers
 
@@ -161,11 +185,11 @@ def import_(
             for report in shown[:_MOST_LINES]:
                 output.line(str(report))
             if len(shown) > _MOST_LINES:
-                output.line(f"... and {len(shown) - _MOST_LINES} lines more; --json has them all")
+                output.line(f"... and {counted(len(shown) - _MOST_LINES, 'line')} more; --json has them all")
             output.line(
-                ", ".join(f"{count} {fate}" for fate, count in fates.items()) or "The file has no lines."
+                ", ".join(f"{count} {fate}" for fate, count in fates.items()) or "The file names nobody."
             )
-            if not apply:
+            if not apply and fates:
                 output.line("Nothing was changed: add --apply to do it.")
 
         output.result({"applied": apply, "fates": fates, "lines": [asdict(report) for report in shown]}, tell)
@@ -177,7 +201,10 @@ def export(
     newsletter: NewsletterSlug = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Stdout if left out.")] = None,
 ) -> None:
-    """Write subscriptions as CSV, safe to be opened as a spreadsheet."""
+    """Write subscriptions as CSV.
+
+    No cell of it is taken for a formula when it is opened as a spreadsheet.
+    """
     from syndicate.service.newsletters import get_newsletter
     from syndicate.service.people import export_subscribers
 
@@ -194,7 +221,8 @@ def export(
         except OSError as error:
             raise UsageError(f"{out} cannot be written: {error.strerror}") from None
         output.result(
-            {"out": out, "count": count}, lambda: output.line(f"Wrote {count} subscriptions to {out}.")
+            {"out": out, "count": count},
+            lambda: output.line(f"Wrote {counted(count, 'subscription')} to {out}."),
         )
 
 
@@ -202,9 +230,12 @@ def export(
 def suppress(
     ctx: typer.Context,
     address: Address,
-    reason: Annotated[str, typer.Option(help="For the record.")] = "by the operator",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="For the record.")] = "by the operator",
 ) -> None:
-    """Never mail an address again, whoever subscribes it."""
+    """Never mail an address again.
+
+    Whoever subscribes it, known or not: nothing is sent there.
+    """
     from syndicate.service.people import suppress_address
 
     with installation(ctx) as (inst, output):
@@ -216,12 +247,16 @@ def suppress(
 
 @app.command()
 def erase(ctx: typer.Context, address: Address, yes: Yes = False) -> None:
-    """Delete a person with everything that is kept; only a hash stays, so that no import brings them back."""
+    """Delete all that is kept about somebody.
+
+    Only a hash stays, so that no import brings this person back.
+    """
+    from subscribers.addresses import parse_address
     from syndicate.service.people import erase_subscriber
 
     with installation(ctx) as (inst, output):
-        if not output.confirm(f"Erase {address} for good?", yes=yes):
-            raise typer.Exit(1)
+        parse_address(address, allow_private=True)
+        output.confirm(f"Erase {address} for good?", yes=yes)
         existed = erase_subscriber(inst, address)
         text = f"{address} is erased." if existed else f"{address} was not known; it is refused from now on."
         output.result({"existed": existed}, lambda: output.line(text))
@@ -237,4 +272,4 @@ def _show(output: Output, person: Person) -> None:
         output.line(f"  {slug}: {s.status}, {s.cadence}, topics {', '.join(s.topics) or 'all'}")
     output.line("Consent:")
     for c in person.consents:
-        output.line(f"  {c.at:%Y-%m-%d %H:%M} UTC  {c.action} by {c.method}: {c.text} [{c.proof}]")
+        output.line(f"  {output.time(c.at)}  {c.action} by {c.method}: {c.text} [{c.proof}]")

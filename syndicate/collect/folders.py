@@ -19,7 +19,7 @@ from syndicate.collect.parsed import distinct_articles, settle_dates
 from syndicate.errors import CollectError, ParseError
 from syndicate.model import ParsedArticle
 
-__all__ = ["FolderReading", "read_folder"]
+__all__ = ["SETTLE_S", "FolderReading", "read_folder"]
 
 MAX_BYTES: Final = 10 * 2**20
 #: A file that was changed more recently may be half written.

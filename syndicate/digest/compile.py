@@ -29,8 +29,9 @@ from syndicate.digest.render import render_template
 from syndicate.digest.select import group_sections
 from syndicate.digest.selfcheck import require_sound
 from syndicate.digest.tokens import Context, Part, Placeholders, choose_nonce, cut, html_contexts
-from syndicate.digest.view import SectionView, local_time, long_date, newsletter_values, view_sections
+from syndicate.digest.view import SectionView, newsletter_values, view_sections
 from syndicate.model import Article, Newsletter
+from syndicate.typography import long_date
 
 __all__ = ["EditionInput", "compile_edition"]
 
@@ -58,6 +59,7 @@ def compile_edition(edition: EditionInput) -> CompiledEdition:
     ValueError without articles.
     """
     newsletter = edition.newsletter
+    by_id = {a.id: a for a in edition.articles}
     sections = view_sections(
         group_sections(edition.articles, newsletter.topics), newsletter, edition.article_urls
     )
@@ -67,7 +69,13 @@ def compile_edition(edition: EditionInput) -> CompiledEdition:
     compiled = CompiledEdition(
         edition_id=edition.edition_id,
         articles=tuple(
-            CompiledArticle(id=a.id, title=a.title, summary=a.summary)
+            CompiledArticle(
+                id=a.id,
+                title=a.title,
+                summary=a.summary,
+                sequence=by_id[a.id].sequence,
+                topic_slugs=by_id[a.id].topic_slugs,
+            )
             for a in chain.from_iterable(s.articles for s in sections)
         ),
         html=_compile_html(edition, values, Placeholders("email/digest.html", nonce)),
@@ -79,7 +87,7 @@ def compile_edition(edition: EditionInput) -> CompiledEdition:
         subject_template=newsletter.subject_template,
         title=clean_line(newsletter.title),
         description=clean_line(newsletter.description),
-        date=long_date(local_time(edition.opened_at, newsletter.time_zone)),
+        date=long_date(edition.opened_at, newsletter.time_zone),
     )
     _check(compiled)
     return compiled
@@ -88,7 +96,7 @@ def compile_edition(edition: EditionInput) -> CompiledEdition:
 def _template_values(edition: EditionInput, sections: Sequence[SectionView]) -> dict[str, object]:
     return {
         **newsletter_values(edition.newsletter),
-        "opened_at": local_time(edition.opened_at, edition.newsletter.time_zone),
+        "opened_at": edition.opened_at,
         "sections": sections,
         "home_url": edition.home_url,
         "home_host": urlsplit(edition.home_url).hostname or edition.home_url,

@@ -21,11 +21,15 @@ _FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledArticle:
-    """What a variant's own values are made of."""
+    """What a variant's own values are made of, and what tells whose it is: frozen with the text, since an
+    article that is edited or removed later must not change what the next attempt sends.
+    """
 
     id: int
     title: str
     summary: str
+    sequence: int
+    topic_slugs: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,9 @@ class CompiledEdition:
         document = {
             "format": _FORMAT,
             "edition_id": self.edition_id,
-            "articles": [[a.id, a.title, a.summary] for a in self.articles],
+            "articles": [
+                [a.id, a.title, a.summary, a.sequence, sorted(a.topic_slugs)] for a in self.articles
+            ],
             "html": [_fragment_to_json(f) for f in self.html],
             "text": [_fragment_to_json(f) for f in self.text],
         } | {name: getattr(self, name) for name in _TEXT_FIELDS}
@@ -78,7 +84,10 @@ class CompiledEdition:
                 raise OperationError(f"a compiled edition of format {document['format']} cannot be read here")
             return cls(
                 edition_id=document["edition_id"],
-                articles=tuple(CompiledArticle(id=i, title=t, summary=s) for i, t, s in document["articles"]),
+                articles=tuple(
+                    CompiledArticle(id=i, title=t, summary=s, sequence=n, topic_slugs=frozenset(topics))
+                    for i, t, s, n, topics in document["articles"]
+                ),
                 html=tuple(map(_fragment_from_json, document["html"])),
                 text=tuple(map(_fragment_from_json, document["text"])),
                 **{name: str(document[name]) for name in _TEXT_FIELDS},

@@ -8,10 +8,9 @@ from typing import Final
 
 from inscriptis import get_text  # type: ignore[import-untyped]  # it ships no types
 
-__all__ = ["clean_line", "excerpt", "reading_minutes", "text_of_html", "wrap"]
+__all__ = ["clean_line", "excerpt", "text_of_html", "wrap"]
 
 _WIDTH: Final = 72  # leaves room for quoting in a reply of 80 columns
-_WORDS_A_MINUTE: Final = 230  # our choice: an adult's silent reading, rounded down
 
 #: Control characters (C0, DEL, C1 with U+0085), line and paragraph separators, lone surrogates.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
@@ -48,8 +47,3 @@ def wrap(text: str, indent: str = "") -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def reading_minutes(html: str) -> int:
-    """How long an article takes to read, in whole minutes, at least 1."""
-    return max(1, round(len(text_of_html(html).split()) / _WORDS_A_MINUTE))

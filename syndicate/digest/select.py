@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from syndicate.model import Article, slugify
 
-__all__ = ["OTHER_LABEL", "Section", "group_sections", "order_articles", "select_articles"]
+__all__ = ["OTHER_LABEL", "Section", "Selectable", "group_sections", "order_articles", "select_articles"]
 
 #: The label of the last section, of articles in none of the newsletter's topics.
 OTHER_LABEL: Final = "More"
@@ -22,9 +22,24 @@ class Section:
     articles: tuple[Article, ...]
 
 
+class Selectable(Protocol):
+    """As much of an article, stored or compiled, as tells whose it is."""
+
+    @property
+    def sequence(self) -> int:
+        """Its place in the order in which articles were accepted."""
+
+    @property
+    def topic_slugs(self) -> frozenset[str]:
+        """Its topics."""
+
+
+_Selectable = TypeVar("_Selectable", bound=Selectable)
+
+
 def select_articles(
-    articles: Sequence[Article], *, watermark: int, cutoff: int, topics: Collection[str]
-) -> tuple[Article, ...]:
+    articles: Sequence[_Selectable], *, watermark: int, cutoff: int, topics: Collection[str]
+) -> tuple[_Selectable, ...]:
     """The articles that are new to a reader: sequence in (watermark, cutoff], in one of the topics.
 
     ``topics`` are slugs; empty means every topic. The order of ``articles`` is kept, so pass them in

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-from zoneinfo import ZoneInfo
 
-from syndicate.digest.plain import clean_line, excerpt, reading_minutes, text_of_html
+from syndicate.digest.plain import clean_line, excerpt, text_of_html
 from syndicate.digest.select import Section
 from syndicate.model import Article, Newsletter, slugify
+from syndicate.typography import direction_of, https_address, language_of, reading_minutes
 
 __all__ = [
     "ArticleView",
     "SectionView",
-    "direction_of",
-    "local_time",
-    "long_date",
     "newsletter_values",
     "view_sections",
 ]
 
 _MAX_TITLE: Final = 200  # our choice, as is the next: an excerpt is an invitation
 _MAX_SUMMARY: Final = 320
-_RIGHT_TO_LEFT: Final = frozenset(
-    {"ar", "arc", "ckb", "dv", "fa", "he", "ks", "ps", "sd", "syr", "ug", "ur", "yi"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +34,7 @@ class ArticleView:
     image_url: str  #: https, or empty: mail clients show nothing else
     authors: str  #: names joined by commas; may be empty
     also_in: str  #: its other topics, joined by commas; may be empty
-    published_at: datetime  #: in the newsletter's time zone
+    published_at: datetime
     minutes: int  #: to read it, at least 1
     language: str  #: BCP 47; empty where it is the newsletter's own
     direction: str  #: ltr or rtl
@@ -80,47 +73,29 @@ def newsletter_values(newsletter: Newsletter) -> dict[str, str]:
         "title": clean_line(newsletter.title),
         "description": clean_line(newsletter.description),
         "postal_address": clean_line(", ".join(newsletter.postal_address.splitlines())),
-        "language": newsletter.language,
+        "language": language_of(newsletter.language),
+        "time_zone": newsletter.time_zone,
         "direction": direction,
         "side": "right" if direction == "rtl" else "left",
         "far_side": "left" if direction == "rtl" else "right",
     }
 
 
-def direction_of(language: str) -> str:
-    """The direction in which a language (BCP 47) is written: ltr or rtl."""
-    subtags = language.lower().split("-")
-    is_rtl = subtags[0] in _RIGHT_TO_LEFT and "latn" not in subtags
-    return "rtl" if is_rtl or {"arab", "hebr"} & set(subtags[1:]) else "ltr"
-
-
-def local_time(at: datetime, time_zone: str) -> datetime:
-    """The instant in a time zone by its IANA name."""
-    return at.astimezone(ZoneInfo(time_zone))
-
-
-def long_date(at: datetime) -> str:
-    """A day as people write it: 24 November 2026."""
-    return f"{at.day} {at:%B %Y}"
-
-
 def _article(article: Article, label: str, newsletter: Newsletter, url: str) -> ArticleView:
     own = article.topic_slugs
     topics = [t for t in newsletter.topics if t != label and slugify(t) in own]
-    language = (
-        article.language if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*", article.language) else ""
-    )
-    is_own = not language or language.lower() == newsletter.language.lower()
+    language = language_of(article.language, newsletter.language)
+    is_own = language.lower() == language_of(newsletter.language).lower()
     return ArticleView(
         id=article.id,
         title=excerpt(article.title, _MAX_TITLE),
         summary=excerpt(article.summary or text_of_html(article.content_html), _MAX_SUMMARY),
         url=url,
-        image_url=article.image_url if article.image_url.startswith("https://") else "",
+        image_url=https_address(article.image_url),
         authors=", ".join(clean_line(a.name) for a in article.authors if a.name),
         also_in=", ".join(map(clean_line, topics)),
-        published_at=local_time(article.published_at, newsletter.time_zone),
+        published_at=article.sorts_at,
         minutes=reading_minutes(article.content_html),
         language="" if is_own else language,
-        direction=direction_of(newsletter.language if is_own else language),
+        direction=direction_of(language),
     )

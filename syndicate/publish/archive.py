@@ -34,9 +34,9 @@ from syndicate.publish.head import (
     topic_label,
     topic_links,
 )
-from syndicate.publish.templates import Templates
-from syndicate.publish.typography import https_address, web_address
 from syndicate.publish.urls import Urls
+from syndicate.templating import Templates
+from syndicate.typography import https_address, web_address
 
 __all__ = ["CADENCE_WORDS", "PageRenderer"]
 
@@ -64,7 +64,7 @@ class PageRenderer:
         self._site = site
         self._urls = Urls(site.url)
         values = {"site": site, "urls": self._urls, "cadence_words": CADENCE_WORDS, "slugify": slugify}
-        self._templates = Templates(template_folders, values)
+        self._templates = Templates(template_folders, values=values)
 
     def home(self, newsletters: Sequence[NewsletterCard]) -> str:
         """The site's front page: its newsletters, in the given order."""
@@ -209,13 +209,9 @@ class PageRenderer:
             preferences_url=preferences_url,
         )
 
-    def unsubscribe_done(self, newsletter: Newsletter, *, preferences_url: str) -> str:
+    def unsubscribe_done(self, newsletter: Newsletter) -> str:
         """Says that a subscription has ended, and how to come back."""
-        return self._render(
-            "unsubscribe_done",
-            private_head(self._urls, "You are unsubscribed", newsletter),
-            preferences_url=preferences_url,
-        )
+        return self._render("unsubscribe_done", private_head(self._urls, "You are unsubscribed", newsletter))
 
     def preferences(
         self,

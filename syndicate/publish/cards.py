@@ -91,6 +91,7 @@ class PreferencesForm:
     """What stands in a reader's preferences."""
 
     email: str  #: shown, not to be changed
+    is_active: bool  #: whether the reader gets any mail at all
     name: str
     cadence: Cadence
     topics: frozenset[str]  #: slugs; empty means every topic

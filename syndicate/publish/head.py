@@ -9,8 +9,8 @@ from typing import Final
 from syndicate.model import Article, Newsletter, slugify
 from syndicate.publish.cards import Pagination
 from syndicate.publish.formats import FORMATS
-from syndicate.publish.typography import language_of
 from syndicate.publish.urls import Urls
+from syndicate.typography import language_of
 
 __all__ = [
     "FeedLink",

@@ -18,7 +18,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from subscribers.model import Cadence
-from syndicate.errors import SyndicateError
+from syndicate.errors import RelayError, SyndicateError
 from syndicate.model import Newsletter
 from syndicate.schedule.slots import find_due_slot
 from syndicate.service.collecting import collect_due
@@ -40,9 +40,6 @@ _SEND_EVERY_S: Final = 5
 #: After a fault of the relay: first wait, and the longest one; our choice.
 _FIRST_WAIT: Final = timedelta(minutes=1)
 _LONGEST_WAIT: Final = timedelta(hours=1)
-
-#: Stages at which a relay's refusal means that its settings are wrong: repeating it can lock an account.
-_NEEDS_OPERATOR: Final = frozenset({"tls", "auth", "mail"})
 
 
 def open_due_editions(inst: Installation) -> int:
@@ -104,11 +101,11 @@ class Clock:
     _stopping: threading.Event = field(default_factory=threading.Event)
     _wait: timedelta = _FIRST_WAIT
     _resume_at: datetime | None = None
-    _scheduler: BackgroundScheduler = field(init=False)
+    _scheduler: BackgroundScheduler | None = None
 
     def start(self) -> None:
         """Begins to ring, at once and then at intervals."""
-        self._scheduler = BackgroundScheduler(
+        scheduler = BackgroundScheduler(
             timezone="UTC",
             executors={"default": ThreadPoolExecutor(2)},
             # A loop that was blocked for a second would drop the job silently by default.
@@ -116,15 +113,19 @@ class Clock:
         )
         now = self.inst.clock()
         for ring, seconds in ((self.collect, _COLLECT_EVERY_S), (self.send, _SEND_EVERY_S)):
-            self._scheduler.add_job(
+            scheduler.add_job(
                 self._guarded, "interval", [ring], seconds=seconds, next_run_time=now, id=ring.__name__
             )
-        self._scheduler.start()
+        self._scheduler = scheduler
+        scheduler.start()
 
     def stop(self) -> None:
-        """Ends: a window that is on its way is waited for and recorded, no other is begun."""
+        """Ends: a window that is on its way is waited for and recorded, no other is begun. A clock that was
+        never started has nothing to end.
+        """
         self._stopping.set()
-        self._scheduler.shutdown(wait=True)
+        if self._scheduler is not None:
+            self._scheduler.shutdown(wait=True)
 
     def collect(self) -> None:
         """Collects what is due, refreshes the feeds that changed, opens the editions whose time has come."""
@@ -133,25 +134,38 @@ class Clock:
         open_due_editions(self.inst)
 
     def send(self) -> None:
-        """Sends letters and whatever editions have readers who are ready."""
-        now = self.inst.clock()
-        if self._resume_at is not None and now < self._resume_at:
+        """Sends letters and whatever editions have readers who are ready; after a fault of the relay none,
+        until a while has passed.
+        """
+        if self._resume_at is not None and self.inst.clock() < self._resume_at:
             return
         send_letters(self.inst)
         for edition in list_unfinished(self.inst):
             if self._stopping.is_set():
                 return
-            if not has_work(self.inst, edition.id):
+            try:
+                fault = self._send_one(edition.id)
+            except SyndicateError as error:
+                # An edition that cannot be sent must not keep the others waiting.
+                _log.error("edition_not_sent", edition_id=edition.id, error=str(error))
                 continue
-            report = send_edition(self.inst, edition.id, should_stop=self._stopping.is_set)
-            if report.fault is None:
-                self._wait, self._resume_at = _FIRST_WAIT, None
-                continue
-            _log.error("relay_failed", edition_id=edition.id, error=str(report.fault))
-            if report.fault.stage in _NEEDS_OPERATOR:
-                pause_edition(self.inst, edition.id, reason=str(report.fault))
-            self._resume_at = now + self._wait
-            self._wait = min(self._wait * 2, _LONGEST_WAIT)
+            if fault is not None:
+                self._resume_at = self.inst.clock() + self._wait
+                self._wait = min(self._wait * 2, _LONGEST_WAIT)
+                return
+
+    def _send_one(self, edition_id: int) -> RelayError | None:
+        if not has_work(self.inst, edition_id):
+            return None
+        fault = send_edition(self.inst, edition_id, should_stop=self._stopping.is_set).fault
+        if fault is None:
+            self._wait, self._resume_at = _FIRST_WAIT, None
+            return None
+        _log.error("relay_failed", edition_id=edition_id, error=str(fault))
+        if not fault.is_temporary:
+            # Repeating what the relay refuses on principle can lock an account.
+            pause_edition(self.inst, edition_id, reason=str(fault))
+        return fault
 
     def _guarded(self, ring: Callable[[], None]) -> None:
         # A ring that fails must not end the clock; what it could not do is still due at the next one.

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from syndicate import __version__
 from syndicate.collect.decide import Decision, Verdict, decide_articles, decide_next_check
 from syndicate.collect.fetch import Fetched, fetch, open_session
-from syndicate.collect.folders import read_folder
+from syndicate.collect.folders import SETTLE_S, read_folder
 from syndicate.collect.parse import parse_document
 from syndicate.errors import CollectError, FetchError
 from syndicate.model import Origin, ParsedArticle, Source, SourceKind
@@ -120,16 +120,23 @@ async def _collect_one(inst: Installation, session: ClientSession, source: Sourc
         return await asyncio.to_thread(_store, inst, source, found)
     except CollectError as error:
         _log.warning("source_failed", source_id=source.id, location=source.location, reason=error.reason)
-        await asyncio.to_thread(_store_failure, inst, source, error)
-        return SourceReport(
-            source_id=source.id, location=source.location, title=source.title, error=str(error)
-        )
+        failure = error
+    except Exception as error:  # noqa: BLE001 - whatever one source does to a parser, the others are read
+        _log.exception("source_failed", source_id=source.id, location=source.location)
+        failure = CollectError(source.location, "unexpected", f"cannot be read: {error!r}")
+    await asyncio.to_thread(_store_failure, inst, source, failure)
+    return SourceReport(source_id=source.id, location=source.location, title=source.title, error=str(failure))
 
 
 async def _read(inst: Installation, session: ClientSession, source: Source) -> _Reading:
     if source.kind is SourceKind.FOLDER:
         zone = inst.settings.time_zone
-        return await asyncio.to_thread(_read_folder, source, zone, inst.clock())
+        found = await asyncio.to_thread(_read_folder, source, zone, inst.clock())
+        if not found.is_whole:
+            # Who writes an article and then asks to collect means this article; it settles in a moment.
+            await asyncio.sleep(SETTLE_S)
+            found = await asyncio.to_thread(_read_folder, source, zone, inst.clock())
+        return found
     answer = await fetch(
         session,
         source.location,
@@ -172,6 +179,8 @@ def _read_folder(source: Source, zone: ZoneInfo, now: datetime) -> _Reading:
 def _store(inst: Installation, source: Source, found: _Reading) -> SourceReport:
     now = inst.clock()
     with writing(inst.engine) as conn:
+        # Read again, and locked: another process may have collected it while this one was fetching.
+        source = sources.get_source(conn, source.id, lock=True)
         decisions: list[Decision] = []
         if found.articles is not None:
             decisions = decide_articles(

@@ -88,7 +88,5 @@ def demonstrate(inst: Installation, say: Callable[[str], None]) -> Demonstration
     sent = send_edition(inst, opened.edition.id)
     if sent.fault is not None:
         raise sent.fault
-    say(
-        f"sent       {sent.sent} mails by SMTP, in {len(opened.selections)} variants by readers' topics"
-    )
+    say(f"sent       {sent.sent} mails by SMTP, in {len(opened.selections)} variants by readers' topics")
     return Demonstration(newsletter=newsletter, collected=collected, feeds=feeds, readers=readers, sent=sent)

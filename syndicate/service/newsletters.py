@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 from subscribers.addresses import parse_address
 from subscribers.errors import SubscribersError
 from subscribers.model import Cadence
-from syndicate.errors import UsageError
-from syndicate.model import Newsletter, Schedule, UncertainPolicy
+from syndicate.digest.render import render_subject
+from syndicate.errors import TemplateError, UsageError
+from syndicate.model import Newsletter, Schedule, UncertainPolicy, slugify
 from syndicate.publish.urls import RESERVED_SLUGS
 from syndicate.service.installation import Installation
 from syndicate.storage import newsletters
@@ -33,6 +34,7 @@ __all__ = [
 #: A subject says what is in the mail; the sender's name says already whose it is.
 DEFAULT_SUBJECT: Final = "{{ lead }}{% if count > 1 %} and {{ count - 1 }} more{% endif %}"
 _SLUG: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 _WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -162,12 +164,17 @@ def _mail_domain(host: str) -> str:
 
 
 def _check(values: Mapping[str, Any]) -> None:
-    for field in ("from_email", "reply_to"):
-        if values.get(field):
-            try:
-                parse_address(values[field], allow_private=True)
-            except SubscribersError as error:
-                raise UsageError(f"{field.replace('_', '-')}: {error}") from None
+    _check_addresses(values)
+    for field in ("title", "from_name"):
+        if not values.get(field, "").isprintable():
+            raise UsageError(f"{field.replace('_', '-')}: use one line without control characters")
+    if not _LANGUAGE.fullmatch(values.get("language", "en")):
+        raise UsageError(
+            f"unknown language '{values['language']}'; use a tag such as en, de or pt-BR (BCP 47)"
+        )
+    _check_topics(values.get("topics", ()))
+    if "subject_template" in values:
+        _check_subject(values["subject_template"])
     if "time_zone" in values:
         try:
             ZoneInfo(values["time_zone"])
@@ -179,6 +186,32 @@ def _check(values: Mapping[str, Any]) -> None:
         raise UsageError("title: must not be empty")
     if values.get("cadences") == ():
         raise UsageError("cadence: offer at least one")
+
+
+def _check_addresses(values: Mapping[str, Any]) -> None:
+    for field in ("from_email", "reply_to"):
+        # Answers may go to the sender; mail from nobody may not go at all.
+        if values.get(field) or (field == "from_email" and field in values):
+            try:
+                parse_address(values[field], allow_private=True)
+            except SubscribersError as error:
+                raise UsageError(f"{field.replace('_', '-')}: {error}") from None
+
+
+def _check_topics(topics: tuple[str, ...]) -> None:
+    labels: dict[str, str] = {}
+    for label in topics:
+        same = labels.setdefault(slugify(label), label)
+        if same != label or topics.count(label) > 1:
+            raise UsageError(f"topic '{label}' is the same as '{same}'; name it once")
+
+
+def _check_subject(template: str) -> None:
+    values: dict[str, str | int] = {"title": "Title", "lead": "An article", "count": 2, "date": "1 May 2026"}
+    try:
+        render_subject(template, values, place="subject")
+    except TemplateError as error:
+        raise UsageError(f"{error}; it may name title, lead, count and date") from None
 
 
 def _schedules(

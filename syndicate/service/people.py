@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from subscribers import store, suppression
 from subscribers import subscribing as acts
 from subscribers.addresses import parse_address
-from subscribers.errors import UnknownSubscriber
+from subscribers.errors import ImportProblem, UnknownSubscriber
 from subscribers.model import (
     Cadence,
     Consent,
@@ -112,10 +112,18 @@ def list_readers(
 
 
 def show_subscriber(inst: Installation, email: str) -> Person:
-    """What is kept about an address. Raises UnknownSubscriber, InvalidAddress."""
+    """What is kept about an address. Raises UnknownSubscriber, InvalidAddress, and UsageError for an address
+    of which only the suppression is known.
+    """
     key = parse_address(email, allow_private=True).key
     with reading(inst.engine) as conn:
         subscriber = store.find_by_email(conn, key)
+        stopped = suppression.find(conn, key, secret=inst.settings.secret)
+        if subscriber is None and stopped is not None:
+            raise UsageError(
+                f"nothing is kept about {email} but that nothing is sent there since {stopped.at:%Y-%m-%d}: "
+                f"{stopped.reason}, {stopped.evidence}"
+            )
         if subscriber is None:
             raise UnknownSubscriber(email)
         slugs = {n.id: n.slug for n in newsletters.list_newsletters(conn)}
@@ -126,7 +134,7 @@ def show_subscriber(inst: Installation, email: str) -> Person:
                 for s in store.list_subscriptions(conn, subscriber.id)
             ),
             consents=tuple(store.list_consent(conn, subscriber.id)),
-            suppression=suppression.find(conn, key, secret=inst.settings.secret),
+            suppression=stopped,
         )
 
 
@@ -141,7 +149,7 @@ def import_subscribers(
 ) -> None:
     """Reads a CSV file and tells the fate of each line; writes only with ``apply``, all lines or none.
 
-    Raises UsageError for a file that cannot be opened, ImportProblem for one that is no list of subscribers.
+    Raises UsageError for a file that cannot be opened, or is no list of subscribers.
     """
     try:
         stream = path.open("rb")
@@ -154,8 +162,11 @@ def import_subscribers(
             reports = apply_import(conn, stream, terms, now=inst.clock())
         else:
             reports = plan_import(conn, stream, terms)
-        for report in reports:
-            on_line(report)
+        try:
+            for report in reports:
+                on_line(report)
+        except ImportProblem as error:
+            raise UsageError(f"{path}, {error}") from None
 
 
 def _terms(

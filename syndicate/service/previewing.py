@@ -76,10 +76,10 @@ def _choose(
 ) -> tuple[tuple[Article, ...], ReaderValues, str]:
     with reading(inst.engine) as conn:
         if address is not None:
-            subscriber = find_by_email(conn, address)
+            subscriber = find_by_email(conn, parse_address(address, allow_private=True).key)
             subscription = find_subscription(conn, subscriber.id, newsletter.id) if subscriber else None
             if subscriber is None or subscription is None:
-                raise OperationError(f"{address} does not subscribe to {newsletter.slug}; leave --for out")
+                raise OperationError(f"{address} does not subscribe to '{newsletter.slug}'; leave --for out")
             cutoff = articles.current_sequence(conn)
             found = articles.list_mailable_articles(
                 conn, newsletter.id, after=subscription.watermark, cutoff=cutoff
@@ -89,13 +89,13 @@ def _choose(
             )
             if not chosen:
                 raise OperationError(
-                    f"there is nothing new for {address} in {newsletter.slug}; no mail would be sent"
+                    f"there is nothing new for {address} in '{newsletter.slug}'; no mail would be sent"
                 )
             note = f"what is new to {address}"
             return chosen, _reader(inst, subscriber.email, subscriber.name), note
         latest = articles.list_newsletter_articles(conn, newsletter.id, limit=_SAMPLE)
     if not latest:
-        raise OperationError(f"{newsletter.slug} has no articles yet; 'syndicate collect' looks for some")
+        raise OperationError(f"'{newsletter.slug}' has no articles yet; 'syndicate collect' looks for some")
     note = f"the {len(latest)} latest articles, as a made-up reader would get them"
     return tuple(latest), _reader(inst, f"reader@{inst.urls.host}", "Reader"), note
 

@@ -11,24 +11,23 @@ import asyncio
 import os
 import random
 import socket
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Final
 
 import structlog
 
 from syndicate.deliver.backoff import decide_next_attempt
-from syndicate.deliver.outcome import Envelope, Outcome, OutcomeKind
+from syndicate.deliver.outcome import Envelope, Outcome, OutcomeKind, Stage
 from syndicate.deliver.smtp import RelaySettings, SmtpRelay
 from syndicate.digest.compiled import CompiledEdition
 from syndicate.digest.compose import ReaderValues, compose_message
 from syndicate.digest.select import select_articles
-from syndicate.errors import RelayError, StateError
+from syndicate.errors import OperationError, RelayError, StateError
 from syndicate.model import (
-    Article,
     Delivery,
     DeliveryState,
     Edition,
@@ -37,7 +36,7 @@ from syndicate.model import (
     UncertainPolicy,
 )
 from syndicate.service.installation import Installation
-from syndicate.storage import articles, deliveries, editions, newsletters
+from syndicate.storage import deliveries, editions, newsletters
 from syndicate.storage.deliveries import DeliveryOutcome
 from syndicate.storage.engine import reading, writing
 
@@ -46,13 +45,19 @@ __all__ = ["SendReport", "count_waiting", "has_work", "list_unfinished", "relay_
 _log = structlog.get_logger(__name__)
 
 #: What an outcome on the wire makes of a delivery.
-_STATES: dict[OutcomeKind, DeliveryState] = {
+_STATES: Final[dict[OutcomeKind, DeliveryState]] = {
     OutcomeKind.SENT: DeliveryState.SENT,
     OutcomeKind.DEFERRED: DeliveryState.DEFERRED,
     OutcomeKind.FAILED: DeliveryState.FAILED,
     OutcomeKind.UNCERTAIN: DeliveryState.UNCERTAIN,
     OutcomeKind.UNSENT: DeliveryState.PENDING,
 }
+
+#: Why an edition is held of which nothing but uncertain deliveries is left.
+_UNDECIDED: Final = "undecided"
+
+#: Where a refusal to go on was said to one reader's message, whatever it meant.
+_MET_BY_A_READER: Final = frozenset({Stage.RCPT, Stage.DATA})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +78,9 @@ class _Job:
     inst: Installation
     edition: Edition
     newsletter: Newsletter
-    articles: Sequence[Article]
     compiled: CompiledEdition
     fence: int
+    choices: dict[tuple[int, tuple[str, ...]], tuple[int, ...]] = field(default_factory=dict)
 
 
 def relay_settings(inst: Installation) -> RelaySettings:
@@ -167,7 +172,6 @@ def _begin(inst: Installation, edition_id: int) -> _Job:
             inst=inst,
             edition=edition,
             newsletter=newsletters.get_newsletter_by_id(conn, edition.newsletter_id),
-            articles=articles.list_edition_articles(conn, edition_id),
             compiled=CompiledEdition.from_bytes(editions.get_compiled(conn, edition_id)),
             fence=fence,
         )
@@ -175,6 +179,8 @@ def _begin(inst: Installation, edition_id: int) -> _Job:
 
 def _advice(edition: Edition) -> str:
     match edition.state:
+        case EditionState.HELD if edition.reason == _UNDECIDED:
+            return f"'edition retry {edition.id} --uncertain' sends those again of which nobody knows"
         case EditionState.HELD | EditionState.DRAFT:
             return f"'edition approve {edition.id}' lets it go"
         case EditionState.PAUSED:
@@ -186,11 +192,17 @@ def _advice(edition: Edition) -> str:
 async def _send(job: _Job, on_progress: Callable[[int], None], should_stop: Callable[[], bool]) -> SendReport:
     fault: RelayError | None = None
     sent = 0
+    window: list[Delivery] = []
     outcomes: list[DeliveryOutcome] = []
     async with SmtpRelay(relay_settings(job.inst)) as relay, _kept_lease(job):
         while True:
-            stop = fault is not None or should_stop()
-            window = await asyncio.to_thread(_record_and_mark, job, outcomes, stop)
+            window = await asyncio.to_thread(
+                _record_and_mark,
+                job,
+                outcomes,
+                after=window[-1].subscriber_id if window else 0,
+                stop=fault is not None or should_stop(),
+            )
             on_progress(sum(o.state is not DeliveryState.PENDING for o in outcomes))
             sent += sum(o.state is DeliveryState.SENT for o in outcomes)
             if not window:
@@ -222,7 +234,11 @@ async def _kept_lease(job: _Job) -> AsyncIterator[None]:
     async def beat() -> None:
         while True:
             await asyncio.sleep(job.inst.settings.delivery.lease_s / 3)
-            await asyncio.to_thread(renew)
+            try:
+                await asyncio.to_thread(renew)
+            except OperationError as error:
+                # The next beat may succeed, and whether the lease is still ours is asked with every window.
+                _log.warning("lease_not_renewed", edition_id=job.edition.id, error=str(error))
 
     task = asyncio.create_task(beat())
     try:
@@ -233,7 +249,9 @@ async def _kept_lease(job: _Job) -> AsyncIterator[None]:
             await task
 
 
-def _record_and_mark(job: _Job, outcomes: Sequence[DeliveryOutcome], stop: bool) -> list[Delivery]:  # noqa: FBT001 - private, called once
+def _record_and_mark(
+    job: _Job, outcomes: Sequence[DeliveryOutcome], *, after: int, stop: bool
+) -> list[Delivery]:
     now = job.inst.clock()
     delivery = job.inst.settings.delivery
     with writing(job.inst.engine) as conn:
@@ -243,28 +261,39 @@ def _record_and_mark(job: _Job, outcomes: Sequence[DeliveryOutcome], stop: bool)
             raise StateError(f"edition {job.edition.id}: another process has taken it over; this one stops")
         if stop or state is not EditionState.SENDING:
             return []
-        return deliveries.mark_window(
-            conn, job.edition.id, fence=job.fence, limit=delivery.window_size, now=now
+        mark = partial(
+            deliveries.mark_window,
+            conn,
+            job.edition.id,
+            fence=job.fence,
+            limit=delivery.window_size,
+            now=now,
         )
+        # At the end once more from the first reader: the time of some may have come, or the operator's word.
+        return mark(after=after) or (mark() if after else [])
 
 
 def _compose(job: _Job, window: Sequence[Delivery]) -> list[Envelope]:
-    choose = partial(select_articles, job.articles, cutoff=job.edition.cutoff)
-    chosen: OrderedDict[tuple[int, tuple[str, ...]], tuple[int, ...]] = OrderedDict()
-    envelopes = []
-    for row in window:
-        key = (row.watermark, row.topics)
-        if key not in chosen:
-            chosen[key] = tuple(a.id for a in choose(watermark=row.watermark, topics=row.topics))
-        envelopes.append(
-            Envelope(
-                key=row.subscriber_id,
-                sender=job.newsletter.from_email,
-                recipient=row.address,
-                message=compose_message(job.compiled, chosen[key], _reader(job.inst, row)),
-            )
+    return [
+        Envelope(
+            key=row.subscriber_id,
+            sender=job.newsletter.from_email,
+            recipient=row.address,
+            message=compose_message(job.compiled, _choose(job, row), _reader(job.inst, row)),
         )
-    return envelopes
+        for row in window
+    ]
+
+
+def _choose(job: _Job, row: Delivery) -> tuple[int, ...]:
+    """What is new to a reader, out of the compiled edition alone: each attempt has the same articles."""
+    key = row.watermark, row.topics
+    if key not in job.choices:
+        chosen = select_articles(
+            job.compiled.articles, watermark=row.watermark, cutoff=job.edition.cutoff, topics=row.topics
+        )
+        job.choices[key] = tuple(a.id for a in chosen)
+    return job.choices[key]
 
 
 def _reader(inst: Installation, row: Delivery) -> ReaderValues:
@@ -281,7 +310,7 @@ def _reader(inst: Installation, row: Delivery) -> ReaderValues:
 def _outcome(job: _Job, row: Delivery, outcome: Outcome, *, stopped: bool) -> DeliveryOutcome:
     next_attempt_at = None
     state = _STATES[outcome.kind]
-    if state is DeliveryState.PENDING and not stopped:
+    if state is DeliveryState.PENDING and (not stopped or outcome.stage in _MET_BY_A_READER):
         # The relay works and did not want this one: at once again would be for ever.
         state = DeliveryState.DEFERRED
     if state in {DeliveryState.DEFERRED, DeliveryState.UNCERTAIN}:
@@ -310,7 +339,7 @@ def _finish(job: _Job, sent: int, fault: RelayError | None) -> SendReport:
         edition = editions.get_edition(conn, edition_id)
         becomes = _decide_end(edition, counts, resendable=deliveries.count_resendable(conn, edition_id))
         if becomes is not None:
-            reason = "undecided" if becomes is EditionState.HELD else ""
+            reason = _UNDECIDED if becomes is EditionState.HELD else ""
             now = job.inst.clock()
             edition = editions.change_edition_state(conn, edition_id, becomes, reason=reason, now=now)
         next_attempt_at = deliveries.find_next_attempt(conn, edition_id)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from syndicate.errors import CollectError, UsageError
+from syndicate.errors import CollectError, PrivateAddress, UsageError
 from syndicate.model import Newsletter, Source, slugify
 from syndicate.publish.urls import RESERVED_SLUGS
 from syndicate.service.collecting import SourceReport, collect_source
@@ -24,6 +25,12 @@ __all__ = ["Initialised", "initialise", "migrate_database"]
 
 #: Articles of a source that the first edition brings; our choice.
 _FIRST_EDITION: Final = "10"
+
+#: There is no configuration yet in which its network could be listed.
+_PRIVATE: Final = (
+    "is at a private address; leave --from out, list its network in [fetch] allow_private if you mean it, "
+    "and add it with 'syndicate source add'"
+)
 
 _CONFIG: Final = """\
 # Settings of this installation. Every one of them: docs/settings.md
@@ -78,8 +85,11 @@ def initialise(
     already, CollectError if there is nothing to collect at the source; then nothing is left behind.
     """
     config, key = folder / CONFIG_NAME, folder / "secret.key"
-    if config.exists():
-        raise UsageError(f"{config} exists already; this folder holds an installation")
+    ours = (config, key, *(folder / f"syndicate.db{tail}" for tail in ("", "-wal", "-shm")))
+    if there := [path for path in ours if path.exists()]:
+        raise UsageError(
+            f"{there[0]} exists already; this folder holds an installation, or what is left of one"
+        )
     location = str(Path(source).resolve()) if source and Path(source).is_dir() else source
     made_folder = not folder.exists()
     try:
@@ -94,11 +104,10 @@ def initialise(
             made = _first_newsletter(inst, folder, title, location)
         if title is None and source is not None:
             _name_site(config, made.newsletter.title)
-    except (UsageError, CollectError, OSError) as error:
-        for path in (config, key, *(folder / f"syndicate.db{tail}" for tail in ("", "-wal", "-shm"))):
-            path.unlink(missing_ok=True)
-        if made_folder and folder.exists():
-            folder.rmdir()
+    except BaseException as error:
+        _undo(ours, folder if made_folder else None)
+        if isinstance(error, PrivateAddress):
+            raise CollectError(location or "", error.reason, _PRIVATE) from None
         if isinstance(error, OSError):
             raise UsageError(f"{folder} cannot be written to: {error.strerror}") from None
         raise
@@ -132,6 +141,14 @@ def _first_newsletter(
 def _slug(name: str) -> str:
     ascii_only = re.sub(r"[^a-z0-9]+", "-", slugify(name)).strip("-")[:60].strip("-")
     return ascii_only if ascii_only and ascii_only not in RESERVED_SLUGS else "news"
+
+
+def _undo(files: Iterable[Path], made_folder: Path | None) -> None:
+    with suppress(OSError):
+        for path in files:
+            path.unlink(missing_ok=True)
+        if made_folder is not None:
+            made_folder.rmdir()
 
 
 def _write_secret(path: Path) -> None:

@@ -15,7 +15,15 @@ from syndicate.service.newsletters import choose_newsletter
 from syndicate.storage import articles, newsletters, sources
 from syndicate.storage.engine import reading, writing
 
-__all__ = ["Added", "add_source", "find_out", "list_sources", "remove_source", "set_source_state"]
+__all__ = [
+    "Added",
+    "add_source",
+    "find_out",
+    "get_source",
+    "list_sources",
+    "remove_source",
+    "set_source_state",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +84,12 @@ def add_source(
                 f"newsletter '{newsletter.slug}' draws from {found.location} already, as source {source.id}"
             )
     return Added(source=source, newsletter_slug=newsletter.slug, is_new=known is None)
+
+
+def get_source(inst: Installation, source_id: int) -> Source:
+    """The source of this number. Raises NotFound, which names those that exist."""
+    with reading(inst.engine) as conn:
+        return sources.get_source(conn, source_id)
 
 
 def list_sources(inst: Installation) -> list[tuple[Source, tuple[str, ...]]]:

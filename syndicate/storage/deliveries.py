@@ -112,10 +112,14 @@ def freeze_audience(conn: Connection, opened: Edition, *, reason: str) -> int:
         select(func.max(edition.c.cutoff))
         .join(delivery, delivery.c.edition_id == edition.c.id)
         .where(
-            # At most once was asked for: what is uncertain under `hold` counts as served.
+            # What is uncertain counts as served where at most once was asked for, and where the operator has
+            # to decide: the newer edition neither repeats it nor waits for that.
             delivery.c.subscription_id == active.c.subscription_id,
             delivery.c.state == _S.UNCERTAIN,
-            edition.c.policy == UncertainPolicy.HOLD,
+            or_(
+                edition.c.policy == UncertainPolicy.HOLD,
+                edition.c.state.in_([EditionState.HELD, EditionState.PAUSED]),
+            ),
         )
         .scalar_subquery(),
         0,
@@ -154,7 +158,7 @@ def freeze_audience(conn: Connection, opened: Edition, *, reason: str) -> int:
                 and_(
                     delivery.c.state == _S.UNCERTAIN,
                     other.c.policy == UncertainPolicy.RESEND,
-                    other.c.state != EditionState.CANCELLED,  # nothing of it is sent again
+                    other.c.state.in_([EditionState.APPROVED, EditionState.SENDING]),
                 ),
             ),
         )
@@ -246,51 +250,57 @@ def list_selections(conn: Connection, edition_id: int) -> dict[tuple[int, tuple[
 
 
 def mark_window(
-    conn: Connection, edition_id: int, *, fence: int, limit: int, now: datetime
+    conn: Connection, edition_id: int, *, fence: int, limit: int, now: datetime, after: int = 0
 ) -> list[Delivery]:
     """Marks the next readers as being attempted and returns them, by subscriber; call it with the lease.
 
     Who has unsubscribed or been suppressed since the freeze is skipped here: the mark has the last word.
+    ``after`` is the subscriber from whom on to look: a sender that begins at the first one each time would
+    pass by all who have been served, window after window.
     """
-    while rows := _lock_ready(conn, edition_id, limit, now):
+    while rows := _lock_ready(conn, edition_id, limit, now, after):
+        after = rows[-1].subscriber_id
         mailable = set(conn.execute(select_mailable([row.subscription_id for row in rows])).scalars())
         refused = [row.subscriber_id for row in rows if row.subscription_id not in mailable]
         taken = [row.subscriber_id for row in rows if row.subscription_id in mailable]
         mine = delivery.c.edition_id == edition_id
-        conn.execute(
-            update(delivery)
-            .where(mine, delivery.c.subscriber_id.in_(refused))
-            .values(
-                state=_S.SKIPPED,
-                reply="unsubscribed or suppressed since the edition opened",
-                next_attempt_at=None,
+        if refused:
+            conn.execute(
+                update(delivery)
+                .where(mine, delivery.c.subscriber_id.in_(refused))
+                .values(
+                    state=_S.SKIPPED,
+                    reply="unsubscribed or suppressed since the edition opened",
+                    next_attempt_at=None,
+                )
             )
-        )
-        conn.execute(
-            update(delivery)
-            .where(mine, delivery.c.subscriber_id.in_(taken))
-            .values(
-                state=_S.ATTEMPTING,
-                attempts=delivery.c.attempts + 1,
-                fence=fence,
-                attempted_at=now,
-                next_attempt_at=None,
-            )
-        )
         if taken:
-            query = select(delivery).where(mine, delivery.c.subscriber_id.in_(taken))
-            return [_delivery(row) for row in conn.execute(query.order_by(delivery.c.subscriber_id))]
+            marked = conn.execute(
+                update(delivery)
+                .where(mine, delivery.c.subscriber_id.in_(taken))
+                .values(
+                    state=_S.ATTEMPTING,
+                    attempts=delivery.c.attempts + 1,
+                    fence=fence,
+                    attempted_at=now,
+                    next_attempt_at=None,
+                )
+                .returning(delivery)
+            )
+            return sorted(map(_delivery, marked), key=lambda row: row.subscriber_id)
     return []
 
 
-def _lock_ready(conn: Connection, edition_id: int, limit: int, now: datetime) -> Sequence[Row[int, int]]:
+def _lock_ready(
+    conn: Connection, edition_id: int, limit: int, now: datetime, after: int
+) -> Sequence[Row[int, int]]:
     ready = or_(
         delivery.c.state == _S.PENDING,
         (delivery.c.state == _S.DEFERRED) & (delivery.c.next_attempt_at <= now),
     )
     return conn.execute(
         select(delivery.c.subscriber_id, delivery.c.subscription_id)
-        .where(delivery.c.edition_id == edition_id, ready)
+        .where(delivery.c.edition_id == edition_id, delivery.c.subscriber_id > after, ready)
         .order_by(delivery.c.subscriber_id)
         .limit(limit)
         .with_for_update()
@@ -398,11 +408,28 @@ def _is_resendable(edition_id: int) -> ColumnElement[bool]:
 
 
 def retry(conn: Connection, edition_id: int, states: Collection[DeliveryState]) -> int:
-    """Puts failed or uncertain deliveries back because the operator says so; returns how many."""
+    """Puts failed or uncertain deliveries back because the operator says so; returns how many.
+
+    Left out is who has, or is about to get, the same articles with another edition.
+    """
     allowed = set(states) & {_S.FAILED, _S.UNCERTAIN}
+    cutoff = select(edition.c.cutoff).where(edition.c.id == edition_id).scalar_subquery()
+    copy, other = delivery.alias(), edition.alias()
+    has_another = exists(
+        select(literal(1))
+        .select_from(copy.join(other, other.c.id == copy.c.edition_id))
+        .where(
+            copy.c.subscription_id == delivery.c.subscription_id,
+            copy.c.edition_id != edition_id,
+            copy.c.state.in_([*_OPEN, _S.SENT]),
+            copy.c.watermark < cutoff,
+            other.c.cutoff > delivery.c.watermark,
+        )
+        .correlate(delivery)
+    )
     return conn.execute(
         update(delivery)
-        .where(delivery.c.edition_id == edition_id, delivery.c.state.in_(allowed))
+        .where(delivery.c.edition_id == edition_id, delivery.c.state.in_(allowed), ~has_another)
         .values(state=_S.PENDING, next_attempt_at=None)
     ).rowcount
 
@@ -431,14 +458,16 @@ def cancel_open(conn: Connection, edition_id: int) -> int:
 
 
 def anonymise(conn: Connection, subscriber_id: int) -> None:
-    """Takes a person out of the ledger: what was open is skipped, address and name go, the counts stay."""
+    """Takes a person out of the ledger: what was open is skipped, the counts stay. Address and name go, and
+    the server's replies with them, since these quote the address.
+    """
     mine = delivery.c.subscriber_id == subscriber_id
     conn.execute(
         update(delivery)
         .where(mine, delivery.c.state.in_([_S.PENDING, _S.DEFERRED, _S.UNCERTAIN]))
-        .values(state=_S.SKIPPED, reply="erased", next_attempt_at=None)
+        .values(state=_S.SKIPPED, next_attempt_at=None)
     )
-    conn.execute(update(delivery).where(mine).values(address="", name=""))
+    conn.execute(update(delivery).where(mine).values(address="", name="", reply="erased"))
 
 
 def count_states(conn: Connection, edition_id: int) -> dict[DeliveryState, int]:
@@ -453,12 +482,17 @@ def count_states(conn: Connection, edition_id: int) -> dict[DeliveryState, int]:
 
 
 def find_next_attempt(conn: Connection, edition_id: int) -> datetime | None:
-    """When the first delivery that waits for its time comes up again, or None."""
+    """When the first delivery that waits for its time comes up again, or None. What is uncertain and is not
+    sent again by itself waits for the operator, not for a time.
+    """
+    waits = or_(
+        delivery.c.state == _S.DEFERRED,
+        _is_resendable(edition_id) & (edition.c.policy == UncertainPolicy.RESEND),
+    )
     return conn.execute(
-        select(func.min(delivery.c.next_attempt_at)).where(
-            delivery.c.edition_id == edition_id,
-            delivery.c.state.in_([_S.DEFERRED, _S.UNCERTAIN]),
-        )
+        select(func.min(delivery.c.next_attempt_at))
+        .join(edition, edition.c.id == delivery.c.edition_id)
+        .where(delivery.c.edition_id == edition_id, waits)
     ).scalar()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from sqlite3 import OperationalError as SqliteError
 from typing import Any, Final
 
 from alembic import command
@@ -31,6 +32,9 @@ _WRITES: Final = "syndicate_writes"
 #: Any number will do, as long as every process takes the same one.
 _MIGRATION_LOCK: Final = 7_319_480
 
+#: Times that the switch to WAL is tried again; our choice. One is nearly always enough.
+_SWITCHES: Final = 20
+
 
 def open_engine(url: str) -> Engine:
     """An engine for a database URL such as ``sqlite:///data/syndicate.db`` or ``postgresql://host/name``.
@@ -39,11 +43,20 @@ def open_engine(url: str) -> Engine:
     """
     try:
         parsed = make_url(url)
+        backend = parsed.get_backend_name()
+        if backend not in {"sqlite", "postgresql"}:
+            raise ConfigurationError(
+                [f"[database] url: {backend} is not supported; sqlite and postgresql are"]
+            )
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
-        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+        engine = create_engine(parsed, pool_pre_ping=backend != "sqlite")
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigurationError([f"[database] url: {error}"]) from None
+    except ValueError:
+        # Its text is not shown: what it takes for the port may be a part of the password.
+        hint = "the port is not a number; in a password, / and @ and : are written as %2F and %40 and %3A"
+        raise ConfigurationError([f"[database] url: {hint}"]) from None
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             [f"[database] url: the driver {error.name} is missing; pip install 'syndicate[postgresql]'"]
@@ -51,10 +64,6 @@ def open_engine(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    elif engine.dialect.name != "postgresql":
-        raise ConfigurationError(
-            [f"[database] url: {engine.dialect.name} is not supported; sqlite and postgresql are"]
-        )
     return engine
 
 
@@ -62,12 +71,26 @@ def _set_up_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
     # The driver must not begin transactions by itself: it would do so late, and never for a SELECT.
     connection.isolation_level = None
     for pragma in (
-        "journal_mode=WAL",
+        "busy_timeout=30000",
         "synchronous=FULL",  # NORMAL may lose the last commits at a power cut; the ledger must not
         "foreign_keys=ON",
-        "busy_timeout=30000",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    _switch_to_wal(connection)
+
+
+def _switch_to_wal(connection: Any) -> None:
+    # Of several processes that make a file at once, SQLite refuses this to some without letting them wait
+    # their turn. An empty transaction does wait, and the one that was first has switched the file by then.
+    for _ in range(_SWITCHES):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except SqliteError:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        else:
+            return
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -79,7 +102,9 @@ def _begin_sqlite(connection: Connection) -> None:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A connection for reading; what is written on it is rolled back."""
-    with _told_apart(engine), engine.connect() as connection:
+    # PostgreSQL would give each statement a view of its own.
+    options = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+    with _told_apart(engine), engine.execution_options(**options).connect() as connection:
         yield connection
 
 

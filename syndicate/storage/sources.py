@@ -61,9 +61,10 @@ def find_source(conn: Connection, location: str) -> Source | None:
     return _source(row) if row else None
 
 
-def get_source(conn: Connection, source_id: int) -> Source:
-    """The source of this number. Raises NotFound."""
-    row = conn.execute(select(source).where(source.c.id == source_id)).one_or_none()
+def get_source(conn: Connection, source_id: int, *, lock: bool = False) -> Source:
+    """The source of this number; ``lock`` keeps others from changing it. Raises NotFound."""
+    query = select(source).where(source.c.id == source_id)
+    row = conn.execute(query.with_for_update(key_share=True) if lock else query).one_or_none()
     if row is None:
         raise NotFound(
             "source", source_id, conn.execute(select(source.c.id).order_by(source.c.id)).scalars().all()

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Mount
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Match, Mount, Route
 
-from subscribers.errors import ExpiredLink, InvalidLink
+from subscribers.errors import ExpiredLink, InvalidLink, VoidLink
 from syndicate import __version__
-from syndicate.errors import NotFound, UsageError
+from syndicate.errors import NotFound, TemplateError, UsageError
 from syndicate.service.archive import page_renderer
 from syndicate.service.installation import Installation
 from syndicate.web import (
@@ -34,7 +34,7 @@ from syndicate.web import (
     unsubscribe,
 )
 from syndicate.web.limits import BodyLimit
-from syndicate.web.security import SecurityHeaders
+from syndicate.web.security import SecurityHeaders, add_security_headers
 
 __all__ = ["create_app"]
 
@@ -51,7 +51,7 @@ _TITLES: Final = {
 
 def create_app(inst: Installation, *, postbox_folder: Path | None = None) -> FastAPI:
     """The application for an installation; with ``postbox_folder`` it shows an embedded mailbox, too."""
-    prefix = urlsplit(inst.settings.site.url).path.rstrip("/")
+    prefix = unquote(urlsplit(inst.settings.site.url).path.rstrip("/"))  # the server decodes what it gets
     routes: list[BaseRoute] = [
         *health.ROUTES,
         *static.ROUTES,
@@ -80,6 +80,7 @@ def create_app(inst: Installation, *, postbox_folder: Path | None = None) -> Fas
     )
     app.state.inst = inst
     app.state.postbox_folder = postbox_folder
+    app.state.routes = routes
     app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders)
     return app
@@ -103,15 +104,28 @@ async def _http_error(request: Request, error: Exception) -> Response:
     response = _page(request, error.status_code if isinstance(error, HTTPException) else 500)
     if isinstance(error, HTTPException) and error.headers:
         response.headers.update(error.headers)
+    if response.status_code == 405:
+        response.headers["Allow"] = ", ".join(_allowed_methods(request))
     return response
 
 
+def _allowed_methods(request: Request) -> list[str]:
+    # RFC 9110 section 15.5.6 wants all that the address takes; the router names those of the first route.
+    found = (r for r in request.app.state.routes if r.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in found if isinstance(route, Route) for method in route.methods or ()})
+
+
 async def _link_problem(request: Request, error: Exception) -> Response:
-    is_expired = isinstance(error, ExpiredLink)
+    is_expired = isinstance(error, ExpiredLink | VoidLink)
     html = page_renderer(request.app.state.inst).link_problem(is_expired=is_expired)
     return HTMLResponse(html, status_code=410 if is_expired else 404)
 
 
 async def _our_mistake(request: Request, error: Exception) -> Response:
     _log.error("request_failed", path=request.url.path, error=repr(error))
-    return _page(request, 500)
+    try:
+        response = _page(request, 500)
+    except TemplateError:  # it may be the very mistake that brought us here
+        response = PlainTextResponse("Something went wrong here; please try again later.", status_code=500)
+    add_security_headers(response.headers)  # this answer goes out past every middleware
+    return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -12,6 +13,21 @@ from syndicate.service import archive
 from syndicate.web.forms import installation
 
 __all__ = ["ROUTES"]
+
+
+class _NumberConvertor(Convertor[int]):
+    """A number that a database can hold; Starlette's own ``int`` takes any, and the query fails."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("number", _NumberConvertor())
 
 
 def home_show(request: Request) -> Response:
@@ -59,11 +75,11 @@ def _public(html: str) -> Response:
 ROUTES: list[BaseRoute] = [
     Route("/", home_show),
     Route("/{slug}/", newsletter_show),
-    Route("/{slug}/page/{number:int}/", newsletter_show),
+    Route("/{slug}/page/{number:number}/", newsletter_show),
     Route("/{slug}/topics/{topic}/", topic_show),
-    Route("/{slug}/topics/{topic}/page/{number:int}/", topic_show),
-    Route("/{slug}/articles/{article_id:int}-{words}", article_show),
+    Route("/{slug}/topics/{topic}/page/{number:number}/", topic_show),
+    Route("/{slug}/articles/{article_id:number}-{words}", article_show),
     Route("/{slug}/editions/", editions_show),
-    Route("/{slug}/editions/page/{number:int}/", editions_show),
-    Route("/{slug}/editions/{edition_id:int}", edition_show),
+    Route("/{slug}/editions/page/{number:number}/", editions_show),
+    Route("/{slug}/editions/{edition_id:number}", edition_show),
 ]

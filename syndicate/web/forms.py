@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from starlette.datastructures import FormData
@@ -10,9 +12,14 @@ from starlette.responses import HTMLResponse
 
 from syndicate.service.installation import Installation
 
-__all__ = ["choices", "field", "installation", "private_page", "read_form", "remote_address"]
+__all__ = ["NOT_KEPT", "choices", "field", "installation", "private_page", "read_form", "remote_address"]
 
 _MOST_FIELDS: Final = 100
+
+#: For what is one reader's business: no cache keeps it, no search engine lists it.
+NOT_KEPT: Final[Mapping[str, str]] = MappingProxyType(
+    {"Cache-Control": "no-store", "X-Robots-Tag": "noindex"}
+)
 
 
 def installation(request: Request) -> Installation:
@@ -43,6 +50,5 @@ def remote_address(request: Request) -> str:
 
 
 def private_page(html: str, status: int = 200) -> HTMLResponse:
-    """A page that is one reader's business: no cache keeps it, no search engine lists it."""
-    headers = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex"}
-    return HTMLResponse(html, status_code=status, headers=headers)
+    """A page that is one reader's business."""
+    return HTMLResponse(html, status_code=status, headers=NOT_KEPT)

@@ -15,7 +15,7 @@ from syndicate.digest.preview import extract_part
 from syndicate.errors import NotFound
 from syndicate.publish.cards import PostboxCard, PostboxMessage
 from syndicate.service.archive import page_renderer
-from syndicate.web.forms import installation, private_page
+from syndicate.web.forms import NOT_KEPT, installation, private_page
 from syndicate.web.security import CONTENT_SECURITY_POLICY
 
 __all__ = ["ROUTES"]
@@ -59,12 +59,11 @@ def postbox_part(request: Request) -> Response:
         raise NotFound("part", part, list(_KINDS))
     content = extract_part(raw, _KINDS[part])
     if part != "html":
-        return PlainTextResponse(content)
+        return PlainTextResponse(content, headers=NOT_KEPT)
     # Without this a link would open inside the frame, where other pages refuse to be shown.
     content = content.replace(b"<head>", b'<head><base target="_blank">', 1)
-    return HTMLResponse(
-        content, headers={"Content-Security-Policy": _MAIL_POLICY, "X-Frame-Options": "SAMEORIGIN"}
-    )
+    framed = {"Content-Security-Policy": _MAIL_POLICY, "X-Frame-Options": "SAMEORIGIN"}
+    return HTMLResponse(content, headers={**NOT_KEPT, **framed})
 
 
 def _card(message: StoredMessage) -> PostboxCard:

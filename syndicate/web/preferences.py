@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from subscribers.model import SubscriptionStatus
 from syndicate.publish.cards import PreferencesForm
 from syndicate.service.archive import page_renderer
 from syndicate.service.installation import Installation
@@ -52,6 +53,7 @@ def _form(inst: Installation, token: str, member: Membership, problems: Mapping[
         member.newsletter,
         PreferencesForm(
             email=member.subscriber.email,
+            is_active=member.subscription.status is SubscriptionStatus.ACTIVE,
             name=member.subscriber.name,
             cadence=member.subscription.cadence,
             topics=frozenset(member.subscription.topics),

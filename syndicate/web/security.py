@@ -7,7 +7,7 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["CONTENT_SECURITY_POLICY", "SecurityHeaders"]
+__all__ = ["CONTENT_SECURITY_POLICY", "SecurityHeaders", "add_security_headers"]
 
 #: No script at all and no inline style: article HTML was sanitised, and this is the second lock.
 CONTENT_SECURITY_POLICY: Final = (
@@ -26,8 +26,14 @@ _HEADERS: Final = {
 }
 
 
+def add_security_headers(headers: MutableHeaders) -> None:
+    """Adds those that are not there: a handler may have set its own."""
+    for name, value in _HEADERS.items():
+        headers.setdefault(name, value)
+
+
 class SecurityHeaders:
-    """Adds the headers, except where a handler has set its own."""
+    """Adds the headers to every answer that comes from inside."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -37,9 +43,7 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
+                add_security_headers(MutableHeaders(scope=message))
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -35,10 +35,7 @@ async def subscription_leave(request: Request) -> Response:
     is_one_click = field(form, "List-Unsubscribe") == "One-Click"
     method = ConsentMethod.ONE_CLICK if is_one_click else ConsentMethod.UNSUBSCRIBE_PAGE
     done = await run_in_threadpool(unsubscribe, inst, token, method=method, proof=remote_address(request))
-    preferences_url = inst.urls.preferences(inst.links.preferences(done.subscription.id))
-    return private_page(
-        page_renderer(inst).unsubscribe_done(done.newsletter, preferences_url=preferences_url)
-    )
+    return private_page(page_renderer(inst).unsubscribe_done(done.newsletter))
 
 
 ROUTES: list[BaseRoute] = [

@@ -1,4 +1,4 @@
-"""The main job as one story: a folder and a feed, feeds, a digest over real SMTP, confirm, leave, next edition."""
+"""The main job as one story: sources, feeds, a digest by SMTP, confirming, leaving, the next edition."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ from tests.eml_checklist import check_eml
 FEED = """<?xml version="1.0" encoding="utf-8"?>
 <rss version="2.0"><channel><title>Elsewhere</title><link>https://elsewhere.example.org/</link>
 <description>A feed from elsewhere</description>{items}</channel></rss>"""
-ITEM = """<item><title>{title}</title><link>https://elsewhere.example.org/{n}</link><guid>urn:elsewhere:{n}</guid>
-<category>Coast</category><pubDate>Tue, 10 Mar 2026 0{n}:00:00 GMT</pubDate>
-<description>&lt;p&gt;About {title}, at some length, so that there is something to read.&lt;/p&gt;</description></item>"""
+ITEM = """<item><title>{title}</title><link>https://elsewhere.example.org/{n}</link>
+<guid>urn:elsewhere:{n}</guid><category>Coast</category><pubDate>Tue, 10 Mar 2026 0{n}:00:00 GMT</pubDate>
+<description>&lt;p&gt;About {title}, at some length, so that there is something to read.&lt;/p&gt;</description>
+</item>"""
 
 
 class Clock:
@@ -92,7 +93,8 @@ def postbox(tmp_path: Path) -> Iterator[Postbox]:
 
 def write(folder: Path, name: str, title: str, day: int, tags: str) -> None:
     folder.mkdir(exist_ok=True)
-    text = f"---\ntitle: {title}\ndate: 2026-03-{day:02}\ntags: [{tags}]\n---\nWhat there is to say about {title}.\n"
+    head = f"---\ntitle: {title}\ndate: 2026-03-{day:02}\ntags: [{tags}]\n---\n"
+    text = f"{head}What there is to say about {title}.\n"
     (folder / name).write_text(text, "utf-8")
 
 

@@ -40,15 +40,17 @@ def test_every_path_that_a_document_names_exists(document: str) -> None:
 
 def test_readme_names_only_verbs_that_make_knows() -> None:
     readme, makefile = (ROOT / "README.md").read_text("utf-8"), (ROOT / "Makefile").read_text("utf-8")
-    verbs = set(re.findall(r"`make ([a-z]+)", readme)) | set(re.findall(r"^make ([a-z]+)", readme, re.M))
+    verbs = set(re.findall(r"`make ([a-z]+)", readme)) | set(
+        re.findall(r"^make ([a-z]+)", readme, re.MULTILINE)
+    )
     assert {"demo", "test"} <= verbs
-    assert [verb for verb in sorted(verbs) if not re.search(rf"^{verb}:", makefile, re.M)] == []
+    assert [verb for verb in sorted(verbs) if not re.search(rf"^{verb}:", makefile, re.MULTILINE)] == []
 
 
 def test_readme_names_only_commands_that_the_program_knows() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    known = re.findall(r"^## `([a-z ]+?)(?: [\[A-Z].*)?`$", reference.pages()["commands.md"], re.M)
-    named = re.findall(r"^syndicate ([a-z]+(?: [a-z]+)?)", readme, re.M)
+    known = re.findall(r"^## `([a-z ]+?)(?: [\[A-Z].*)?`$", reference.pages()["commands.md"], re.MULTILINE)
+    named = re.findall(r"^syndicate ([a-z]+(?: [a-z]+)?)", readme, re.MULTILINE)
     assert named
     wrong = [name for name in named if name not in known and name.split()[0] not in known]
     assert wrong == []

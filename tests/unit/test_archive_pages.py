@@ -34,7 +34,7 @@ from syndicate.publish.cards import (
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "templates"
-STYLESHEET = ROOT / "syndicate" / "web" / "static" / "site.css"
+STYLESHEET = TEMPLATES / "web" / "static" / "site.css"
 SITE = SiteInfo(title="Coast Press", url="https://press.example.org/read")
 AT = datetime(2026, 3, 14, 23, 30, tzinfo=UTC)
 HOSTILE = """"'></title></textarea><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }} &amp;"""
@@ -113,7 +113,7 @@ def all_pages(
     mail = PostboxCard(key="k 1", recipient=text, sender=text, subject=text, received_at=AT)
     message = PostboxMessage(card=mail, headers=((text or "To", text),), text=text or "Hello", has_html=True)
     wish = PreferencesForm(
-        email=text or "a@example.org", name=text, cadence=Cadence.DAILY, topics=frozenset()
+        email=text or "a@example.org", is_active=True, name=text, cadence=Cadence.DAILY, topics=frozenset()
     )
     form = SubscribeForm(email=text, name=text)
     return {
@@ -130,7 +130,7 @@ def all_pages(
         "unsubscribe_ask": pages.unsubscribe_ask(
             letter, action_url="/read/unsubscribe/t", preferences_url="/p"
         ),
-        "unsubscribe_done": pages.unsubscribe_done(letter, preferences_url="/read/preferences/t"),
+        "unsubscribe_done": pages.unsubscribe_done(letter),
         "preferences": pages.preferences(
             letter, wish, action_url="/p", unsubscribe_url="/u", problems=problems
         ),
@@ -439,8 +439,8 @@ def test_pages_of_a_list_are_linked_and_each_has_its_own_address() -> None:
     page = renderer().newsletter(make_newsletter(), [], [], {}, Pagination(number=2, last=3))
     tree = parse(page)
     assert tree.xpath("//a[@rel='prev']/@href") == ["/read/tide/"]
-    assert tree.xpath("//a[@rel='next']/@href") == ["/read/tide/?page=3"]
-    assert tree.xpath("//link[@rel='canonical']/@href") == ["https://press.example.org/read/tide/?page=2"]
+    assert tree.xpath("//a[@rel='next']/@href") == ["/read/tide/page/3/"]
+    assert tree.xpath("//link[@rel='canonical']/@href") == ["https://press.example.org/read/tide/page/2/"]
     assert "page 2" in tree.findtext("head/title")
 
 

@@ -30,7 +30,7 @@ BELOW = Urls("https://news.example.org:8443/read/")
         (ROOT.subscribe("tide"), "/tide/subscribe"),
         (BELOW.confirm("a.b-c"), "/read/confirm/a.b-c"),
         (ROOT.page("/tide/", 1), "/tide/"),
-        (ROOT.page("/tide/", 2), "/tide/?page=2"),
+        (ROOT.page("/tide/", 2), "/tide/page/2/"),
         (BELOW.absolute(BELOW.newsletter("tide")), "https://news.example.org:8443/read/tide/"),
         (BELOW.host, "news.example.org"),
     ],

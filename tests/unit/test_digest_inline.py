@@ -9,7 +9,7 @@ from syndicate.digest.inline import inline_css
 from syndicate.digest.render import render_template
 from syndicate.digest.select import group_sections
 from syndicate.digest.tokens import Placeholders
-from syndicate.digest.view import local_time, newsletter_values, view_sections
+from syndicate.digest.view import newsletter_values, view_sections
 from tests.digest_builders import TEMPLATES, make_edition
 
 
@@ -18,7 +18,7 @@ def rendered():
     edition = make_edition()
     newsletter = edition.newsletter
     values = newsletter_values(newsletter) | {
-        "opened_at": local_time(edition.opened_at, newsletter.time_zone),
+        "opened_at": edition.opened_at,
         "sections": view_sections(
             group_sections(edition.articles, newsletter.topics), newsletter, edition.article_urls
         ),

@@ -1,4 +1,6 @@
-"""How an article is set on a page: language, direction, dates, headings, links. Pure; writes no page."""
+"""How an article is set, on a page and in a mail: language, direction, dates, headings, links. Pure; writes
+neither.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,13 @@ _RIGHT_TO_LEFT: Final = frozenset(
     {"ar", "arc", "ckb", "dv", "fa", "he", "ks", "ps", "sd", "syr", "ug", "ur", "yi"}
 )
 _RIGHT_TO_LEFT_SCRIPTS: Final = frozenset({"adlm", "arab", "hebr", "nkoo", "rohg", "syrc", "thaa"})
-_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")  # as much of BCP 47 as pages meet
+_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")  # as much of BCP 47 as feeds bring
 _TAG: Final = re.compile(r"<[^>]*>")
 _HEADING: Final = re.compile(r"(</?h)([1-6])(?=[\s>/])", re.IGNORECASE)
 
 
 def language_of(*candidates: str) -> str:
-    """The first of these that can be a language (BCP 47), else English, in which the pages are written."""
+    """The first of these that can be a language (BCP 47), else English, as the templates are."""
     return next((c for c in candidates if _LANGUAGE.fullmatch(c)), "en")
 
 
@@ -95,7 +97,9 @@ def web_address(url: str) -> str:
 
 
 def https_address(url: str) -> str:
-    """The address if the pages may show an image from there (CSP ``img-src https:``), else empty."""
+    """The address if an image may be shown from there, else empty: pages (CSP ``img-src https:``) and mail
+    programs show no other.
+    """
     return url if web_address(url) and urlsplit(url).scheme == "https" else ""
 
 

@@ -1,21 +1,22 @@
-"""Jinja2 templates of the web -> text, each mistake with its place. Knows no page and no address."""
+"""Jinja2 templates -> text, each mistake with its place. Knows no page, no mail and no address."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import jinja2
 
+from syndicate import typography
 from syndicate.errors import TemplateError
-from syndicate.publish import typography
 
-__all__ = ["Templates"]
+__all__ = ["TEMPLATE_MISTAKES", "Templates"]
 
 #: What a mistake in a template can raise while it renders.
-_MISTAKES: Final = (
+TEMPLATE_MISTAKES: Final = (
     jinja2.TemplateError,
     TypeError,
     ValueError,
@@ -24,25 +25,36 @@ _MISTAKES: Final = (
     AttributeError,
     RecursionError,
 )
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Templates:
-    """The templates of some folders, of which each holds ``web/`` and the first that has a template wins.
+    """The templates of some folders, each with ``web/`` or ``email/`` or both. The first folder that has a
+    template wins, so that an operator's goes before the one that comes with the program.
 
-    ``values`` are there in every template, macros included. Everything is escaped unless it is marked safe.
+    ``values`` are there in every template, macros included. Every template has the functions of
+    ``syndicate.typography`` as filters, and ``filters`` besides. ``.html`` is escaped unless it is marked
+    safe, anything else is not.
     """
 
-    def __init__(self, folders: Sequence[Path], values: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        *,
+        values: Mapping[str, object] = _NOTHING,
+        filters: Mapping[str, Callable[..., object]] = _NOTHING,
+    ) -> None:
         self._folders = tuple(folders)
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(self._folders),
-            autoescape=True,
+            autoescape=jinja2.select_autoescape(enabled_extensions=("html",), default=False),
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
         self._environment.globals |= values
         self._environment.filters |= {name: getattr(typography, name) for name in typography.__all__}
+        self._environment.filters |= filters
 
     def render(self, name: str, values: Mapping[str, object]) -> str:
         """The template of that name, such as ``web/home.html``, filled with the values.
@@ -51,7 +63,7 @@ class Templates:
         """
         try:
             return self._environment.get_template(name).render(values)
-        except _MISTAKES as error:
+        except TEMPLATE_MISTAKES as error:
             raise self._located(error, name) from error
 
     def _located(self, error: Exception, name: str) -> TemplateError:

@@ -1,0 +1,577 @@
+"""The ledger after the freeze: mark, outcome, recovery, and what the operator does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import product
+
+import pytest
+from sqlalchemy import Connection, Engine, delete, update
+
+from subscribers import store, suppression
+from subscribers.model import SubscriptionStatus, SuppressionReason
+from subscribers.tables import subscriber
+from syndicate.model import (
+    ANY_CADENCE,
+    DeliveryState,
+    Edition,
+    EditionState,
+    Newsletter,
+    Source,
+    UncertainPolicy,
+)
+from syndicate.storage import deliveries, tables
+from syndicate.storage.engine import reading, writing
+from tests.builders import (
+    add_article,
+    add_newsletter,
+    add_reader,
+    add_source,
+    make_outcome,
+    mark_all,
+    open_edition,
+    states_of,
+)
+
+S = DeliveryState
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def source(connection: Connection, now: datetime) -> Source:
+    return add_source(connection, now)
+
+
+@pytest.fixture
+def newsletter(connection: Connection, now: datetime, source: Source) -> Newsletter:
+    """A newsletter with one article and five readers, 1 to 5."""
+    newsletter = add_newsletter(connection, now, draws_from=[source.id])
+    add_article(connection, source.id, now)
+    for n in range(1, 6):
+        reader = add_reader(connection, newsletter.id, now, f"r{n}")
+        assert (reader.id, reader.subscriber_id) == (n, n)
+    return newsletter
+
+
+@pytest.fixture
+def edition(connection: Connection, now: datetime, newsletter: Newsletter) -> Edition:
+    return open_edition(connection, newsletter.id, now, state=EditionState.SENDING)
+
+
+def mark(
+    connection: Connection, edition: Edition, at: datetime, *, fence: int = 1, limit: int = 100
+) -> list[int]:
+    rows = deliveries.mark_window(connection, edition.id, fence=fence, limit=limit, now=at)
+    return [row.subscriber_id for row in rows]
+
+
+def record(
+    connection: Connection,
+    edition: Edition,
+    readers: Iterable[int],
+    state: DeliveryState,
+    *,
+    fence: int = 1,
+    next_attempt_at: datetime | None = None,
+    reply: str = "",
+) -> int:
+    outcomes = [
+        make_outcome(reader, state, reply=reply, next_attempt_at=next_attempt_at) for reader in readers
+    ]
+    return deliveries.record_outcomes(connection, edition.id, outcomes, fence=fence, cutoff=edition.cutoff)
+
+
+def put(
+    connection: Connection,
+    edition: Edition,
+    reader: int,
+    state: DeliveryState,
+    *,
+    attempts: int = 0,
+    next_attempt_at: datetime | None = None,
+    reply: str = "",
+) -> None:
+    """Puts one row into a state, whatever led there."""
+    connection.execute(
+        update(tables.delivery)
+        .where(tables.delivery.c.edition_id == edition.id, tables.delivery.c.subscriber_id == reader)
+        .values(state=state, attempts=attempts, next_attempt_at=next_attempt_at, reply=reply)
+    )
+
+
+def put_every_state(connection: Connection, edition: Edition) -> dict[int, DeliveryState]:
+    """Gives each reader another state; needs seven of them."""
+    for reader, state in enumerate(S, start=1):
+        put(connection, edition, reader, state)
+    return states_of(connection, edition)
+
+
+def watermarks(connection: Connection) -> dict[int, int]:
+    return {n: store.get_subscription(connection, n).watermark for n in range(1, 6)}
+
+
+@pytest.fixture
+def full(connection: Connection, now: datetime, newsletter: Newsletter) -> Edition:
+    """An edition with a reader for each state, 1 to 7, in the order of DeliveryState."""
+    for n in (6, 7):
+        add_reader(connection, newsletter.id, now, f"r{n}")
+    edition = open_edition(connection, newsletter.id, now, state=EditionState.SENDING)
+    assert put_every_state(connection, edition) == dict(enumerate(S, start=1))
+    return edition
+
+
+def changed(connection: Connection, edition: Edition) -> dict[DeliveryState, DeliveryState]:
+    """What became of each state of ``full``, where anything did."""
+    after = states_of(connection, edition)
+    return {state: after[n] for n, state in enumerate(S, start=1) if after[n] is not state}
+
+
+def test_a_window_marks_readers_in_order_up_to_its_limit(
+    connection: Connection, now: datetime, edition: Edition
+) -> None:
+    assert mark(connection, edition, now, limit=2) == [1, 2]
+    assert mark(connection, edition, now, limit=2) == [3, 4]
+    assert mark(connection, edition, now, limit=2) == [5]
+    assert mark(connection, edition, now, limit=2) == []
+    assert set(states_of(connection, edition).values()) == {S.ATTEMPTING}
+
+
+def test_a_mark_tells_all_that_an_attempt_needs_and_counts_it(
+    connection: Connection, now: datetime, edition: Edition
+) -> None:
+    before = deliveries.list_deliveries(connection, edition.id)[0]
+
+    (marked,) = deliveries.mark_window(connection, edition.id, fence=1, limit=1, now=now)
+
+    assert marked == replace(before, state=S.ATTEMPTING, attempts=1, attempted_at=now)
+    assert deliveries.list_deliveries(connection, edition.id)[0] == marked
+
+
+def test_only_what_is_pending_is_marked_and_what_is_deferred_when_its_time_has_come(
+    connection: Connection, now: datetime, full: Edition
+) -> None:
+    put(connection, full, 4, S.DEFERRED, next_attempt_at=now + HOUR)
+
+    assert mark(connection, full, now) == [1]
+    assert mark(connection, full, now + HOUR - timedelta(seconds=1)) == []
+    assert mark(connection, full, now + HOUR) == [4]
+    assert changed(connection, full) == {S.PENDING: S.ATTEMPTING, S.DEFERRED: S.ATTEMPTING}
+
+
+def test_a_window_is_of_one_edition(
+    connection: Connection, now: datetime, source: Source, edition: Edition
+) -> None:
+    other = add_newsletter(connection, now, slug="other", draws_from=[source.id])
+    add_reader(connection, other.id, now, "r1")
+    foreign = open_edition(connection, other.id, now)
+
+    mark(connection, edition, now)
+
+    assert set(states_of(connection, foreign).values()) == {S.PENDING}
+
+
+def test_who_left_since_the_freeze_is_skipped_and_the_window_is_filled_with_others(
+    connection: Connection, now: datetime, edition: Edition
+) -> None:
+    store.set_status(connection, 1, SubscriptionStatus.UNSUBSCRIBED)
+    store.set_status(connection, 2, SubscriptionStatus.PAUSED)
+    suppression.suppress(
+        connection, "r3@example.com", reason=SuppressionReason.COMPLAINT, now=now, evidence=""
+    )
+    connection.execute(delete(subscriber).where(subscriber.c.id == 4))
+
+    assert mark(connection, edition, now, limit=2) == [5]
+
+    rows = deliveries.list_deliveries(connection, edition.id, [S.SKIPPED])
+    assert [row.subscriber_id for row in rows] == [1, 2, 3, 4]
+    assert {(row.attempts, row.attempted_at) for row in rows} == {(0, None)}
+    assert {row.reply for row in rows} == {"unsubscribed or suppressed since the edition opened"}
+
+
+def test_a_deferred_reader_who_left_is_skipped_when_the_time_has_come(
+    connection: Connection, now: datetime, edition: Edition
+) -> None:
+    mark(connection, edition, now)
+    record(connection, edition, [1, 2], S.DEFERRED, next_attempt_at=now + HOUR)
+    store.set_status(connection, 1, SubscriptionStatus.UNSUBSCRIBED)
+
+    assert mark(connection, edition, now + HOUR) == [2]
+
+    (row,) = deliveries.list_deliveries(connection, edition.id, [S.SKIPPED])
+    assert (row.subscriber_id, row.attempts, row.next_attempt_at) == (1, 1, None)
+
+
+def test_a_mark_does_not_skip_who_waits_for_a_later_time(
+    connection: Connection, now: datetime, edition: Edition
+) -> None:
+    mark(connection, edition, now)
+    record(connection, edition, [1], S.DEFERRED, next_attempt_at=now + HOUR)
+    store.set_status(connection, 1, SubscriptionStatus.UNSUBSCRIBED)
+
+    assert mark(connection, edition, now) == []
+    assert states_of(connection, edition)[1] is S.DEFERRED
+
+
+@pytest.mark.parametrize(
+    "state", [S.SENT, S.DEFERRED, S.FAILED, S.UNCERTAIN, S.PENDING], ids=lambda state: state.value
+)
+def test_each_outcome_is_stored_with_its_reply_and_only_sent_is_served(
+    connection: Connection, now: datetime, edition: Edition, state: DeliveryState
+) -> None:
+    due_at = now + HOUR if state in {S.DEFERRED, S.UNCERTAIN} else None
+    mark(connection, edition, now)
+
+    count = record(connection, edition, [2, 4], state, reply="x" * 600, next_attempt_at=due_at)
+
+    rows = {row.subscriber_id: row for row in deliveries.list_deliveries(connection, edition.id)}
+    assert count == 2
+    for reader, row in rows.items():
+        if reader in {2, 4}:
+            assert (row.state, row.reply, row.next_attempt_at) == (state, "x" * 500, due_at)
+            assert row.attempts == (0 if state is S.PENDING else 1)
+        else:
+            assert (row.state, row.attempts) == (S.ATTEMPTING, 1)
+    served = {2: 1, 4: 1} if state is S.SENT else {}
+    assert watermarks(connection) == dict.fromkeys(range(1, 6), 0) | served
+
+
+def test_outcomes_of_one_window_may_differ(connection: Connection, now: datetime, edition: Edition) -> None:
+    mark(connection, edition, now)
+    outcomes = [
+        make_outcome(1, S.SENT, reply="250 ok"),
+        make_outcome(2, S.FAILED, reply="550 no"),
+        make_outcome(3, S.DEFERRED, reply="450 later", next_attempt_at=now + HOUR),
+        make_outcome(4, S.PENDING),
+    ]
+
+    assert deliveries.record_outcomes(connection, edition.id, outcomes, fence=1, cutoff=1) == 4
+
+    states = states_of(connection, edition)
+    assert list(states.values()) == [S.SENT, S.FAILED, S.DEFERRED, S.PENDING, S.ATTEMPTING]
+    assert watermarks(connection) == {1: 1, 2: 0, 3: 0, 4: 0, 5: 0}
+
+
+def test_no_outcomes_change_nothing(connection: Connection, now: datetime, edition: Edition) -> None:
+    mark(connection, edition, now)
+
+    assert deliveries.record_outcomes(connection, edition.id, [], fence=1, cutoff=1) == 0
+    assert set(states_of(connection, edition).values()) == {S.ATTEMPTING}
+
+
+def test_a_watermark_moves_to_the_cutoff_and_never_goes_back(
+    connection: Connection, now: datetime, edition: Edition
+) -> None:
+    mark(connection, edition, now)
+    store.advance_watermarks(connection, subscription_ids=[1], sequence=7)
+
+    record(connection, edition, [1, 2], S.SENT)
+
+    assert watermarks(connection) == {1: 7, 2: 1, 3: 0, 4: 0, 5: 0}
+
+
+@pytest.mark.parametrize("state", [S.SENT, S.FAILED, S.DEFERRED, S.UNCERTAIN, S.PENDING])
+def test_an_owner_whose_fence_is_old_writes_nothing_and_moves_no_watermark(
+    connection: Connection, now: datetime, edition: Edition, state: DeliveryState
+) -> None:
+    mark(connection, edition, now, fence=1)
+    deliveries.recover_attempts(connection, edition.id, fence=2)
+    deliveries.resend_uncertain(connection, edition.id, now=now)
+    assert mark(connection, edition, now, fence=2, limit=2) == [1, 2]
+    before = deliveries.list_deliveries(connection, edition.id)
+
+    assert record(connection, edition, range(1, 6), state, fence=1, next_attempt_at=now) == 0
+
+    assert deliveries.list_deliveries(connection, edition.id) == before
+    assert set(watermarks(connection).values()) == {0}
+
+
+def test_an_outcome_that_is_recorded_twice_has_one_effect(
+    connection: Connection, now: datetime, edition: Edition
+) -> None:
+    mark(connection, edition, now)
+    assert record(connection, edition, [1], S.SENT, reply="250 first") == 1
+
+    assert record(connection, edition, [1], S.SENT, reply="250 second") == 0
+    assert record(connection, edition, [1], S.FAILED, reply="550 third") == 0
+
+    row = deliveries.list_deliveries(connection, edition.id)[0]
+    assert (row.state, row.reply) == (S.SENT, "250 first")
+
+
+def test_an_outcome_touches_nothing_but_an_attempt(connection: Connection, full: Edition) -> None:
+    assert record(connection, full, range(1, 8), S.SENT, fence=0) == 1
+    assert changed(connection, full) == {S.ATTEMPTING: S.SENT}
+
+
+def test_sent_and_its_watermark_are_one_transaction(engine: Engine, now: datetime) -> None:
+    with writing(engine) as conn:
+        source = add_source(conn, now)
+        newsletter = add_newsletter(conn, now, draws_from=[source.id])
+        add_article(conn, source.id, now)
+        reader = add_reader(conn, newsletter.id, now)
+        opened = open_edition(conn, newsletter.id, now)
+        mark_all(conn, opened, now)
+
+    def record_and_fail() -> None:
+        with writing(engine) as conn:
+            record(conn, opened, [reader.subscriber_id], S.SENT)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        record_and_fail()
+
+    with reading(engine) as conn:
+        assert states_of(conn, opened) == {reader.subscriber_id: S.ATTEMPTING}
+        assert store.get_subscription(conn, reader.id).watermark == 0
+
+
+def test_recovery_makes_uncertain_what_an_older_fence_left_and_nothing_else(
+    connection: Connection, now: datetime, edition: Edition
+) -> None:
+    mark(connection, edition, now, fence=1, limit=2)
+    mark(connection, edition, now, fence=2, limit=1)
+
+    assert deliveries.recover_attempts(connection, edition.id, fence=2) == 2
+    assert deliveries.recover_attempts(connection, edition.id, fence=2) == 0
+
+    states = states_of(connection, edition)
+    assert list(states.values()) == [S.UNCERTAIN, S.UNCERTAIN, S.ATTEMPTING, S.PENDING, S.PENDING]
+    row = deliveries.list_deliveries(connection, edition.id)[0]
+    assert (row.attempts, row.next_attempt_at) == (1, None)
+    assert row.reply == "the sender stopped before it could record an answer"
+
+
+def test_recovery_leaves_every_other_state_alone(connection: Connection, full: Edition) -> None:
+    assert deliveries.recover_attempts(connection, full.id, fence=9) == 1
+    assert changed(connection, full) == {S.ATTEMPTING: S.UNCERTAIN}
+
+
+def test_what_is_uncertain_is_sent_again_when_its_time_has_come(
+    connection: Connection, now: datetime, full: Edition
+) -> None:
+    put(connection, full, 6, S.UNCERTAIN, attempts=1, next_attempt_at=now + HOUR)
+    early = now + HOUR - timedelta(seconds=1)
+
+    assert deliveries.resend_uncertain(connection, full.id, now=early) == 0
+    assert deliveries.resend_uncertain(connection, full.id, now=now + HOUR) == 1
+
+    assert changed(connection, full) == {S.UNCERTAIN: S.PENDING}
+    row = deliveries.list_deliveries(connection, full.id)[5]
+    assert (row.attempts, row.next_attempt_at) == (1, None)
+
+
+def test_what_stays_uncertain_is_not_sent_again_without_end(
+    connection: Connection, now: datetime, edition: Edition
+) -> None:
+    copies = 0
+    for fence in range(1, 10):
+        copies += len(mark(connection, edition, now, fence=fence, limit=1))
+        deliveries.recover_attempts(connection, edition.id, fence=fence + 1)
+        assert deliveries.count_resendable(connection, edition.id) == (1 if copies < 3 else 0)
+        assert deliveries.resend_uncertain(connection, edition.id, now=now) == (1 if copies < 3 else 0)
+        if copies == 3:
+            break
+
+    assert states_of(connection, edition)[1] is S.UNCERTAIN
+    assert mark(connection, edition, now, fence=99) == [2, 3, 4, 5]
+    assert deliveries.retry(connection, edition.id, {S.UNCERTAIN}) == 1, "the operator can"
+
+
+def test_what_is_still_deferred_is_given_up_when_the_edition_is_too_old(
+    connection: Connection, now: datetime, full: Edition
+) -> None:
+    put(connection, full, 4, S.DEFERRED, next_attempt_at=now + HOUR, reply="450 " + "x" * 496)
+
+    assert deliveries.expire_deferred(connection, full.id, opened_before=now) == 0
+    later = now + timedelta(seconds=1)
+    assert deliveries.expire_deferred(connection, full.id, opened_before=later) == 1
+
+    assert changed(connection, full) == {S.DEFERRED: S.FAILED}
+    row = deliveries.list_deliveries(connection, full.id)[3]
+    assert (row.reply[:34], len(row.reply), row.next_attempt_at) == (
+        "given up; last answer: 450 xxxxxxx",
+        500,
+        None,
+    )
+
+
+def test_a_cancelled_edition_skips_who_has_not_been_attempted_and_leaves_attempts_to_their_answer(
+    connection: Connection, now: datetime, full: Edition
+) -> None:
+    put(connection, full, 4, S.DEFERRED, next_attempt_at=now + HOUR)
+
+    assert deliveries.cancel_open(connection, full.id) == 2
+
+    assert changed(connection, full) == {S.PENDING: S.SKIPPED, S.DEFERRED: S.SKIPPED}
+    rows = deliveries.list_deliveries(connection, full.id, [S.SKIPPED])
+    replies = {row.subscriber_id: (row.reply, row.next_attempt_at) for row in rows}
+    assert replies[1] == replies[4] == ("the edition was cancelled", None)
+
+
+@pytest.mark.parametrize(
+    "chosen", [set(), {S.FAILED}, {S.UNCERTAIN}, {S.FAILED, S.UNCERTAIN}, set(S)], ids=str
+)
+def test_the_operator_retries_only_what_failed_or_is_uncertain_and_was_chosen(
+    connection: Connection, full: Edition, chosen: set[DeliveryState]
+) -> None:
+    wanted = chosen & {S.FAILED, S.UNCERTAIN}
+
+    assert deliveries.retry(connection, full.id, chosen) == len(wanted)
+    assert changed(connection, full) == dict.fromkeys(wanted, S.PENDING)
+
+
+@pytest.mark.parametrize("later_state", [S.PENDING, S.ATTEMPTING, S.DEFERRED, S.UNCERTAIN, S.SENT])
+def test_a_retry_leaves_out_whom_a_newer_edition_brings_the_same_articles(
+    connection: Connection,
+    now: datetime,
+    newsletter: Newsletter,
+    edition: Edition,
+    later_state: DeliveryState,
+) -> None:
+    for reader in range(1, 6):
+        put(connection, edition, reader, S.FAILED)
+    newer = open_edition(connection, newsletter.id, now, slot="newer", state=EditionState.SENDING)
+    put(connection, newer, 1, later_state)
+    put(connection, newer, 2, S.SKIPPED)
+    put(connection, newer, 3, S.FAILED)
+
+    assert deliveries.retry(connection, edition.id, {S.FAILED}) == 2
+
+    states = states_of(connection, edition)
+    assert [n for n, state in states.items() if state is S.PENDING] == [2, 3]
+    assert deliveries.retry(connection, newer.id, {S.FAILED}) == 0, "it is under way in the older one now"
+
+
+def test_a_retry_of_what_is_uncertain_under_hold_sends_what_the_newer_edition_left_out(
+    connection: Connection, now: datetime, source: Source, newsletter: Newsletter
+) -> None:
+    held = open_edition(
+        connection, newsletter.id, now, state=EditionState.SENDING, policy=UncertainPolicy.HOLD
+    )
+    mark(connection, held, now)
+    record(connection, held, [1], S.UNCERTAIN)
+    record(connection, held, [2, 3, 4, 5], S.SENT)
+    add_article(connection, source.id, now)
+    newer = open_edition(connection, newsletter.id, now, slot="newer", state=EditionState.SENDING)
+    mark(connection, newer, now)
+    record(connection, newer, range(1, 6), S.SENT)
+
+    assert deliveries.retry(connection, held.id, {S.UNCERTAIN}) == 1
+
+
+def test_an_erased_person_leaves_the_counts_and_nothing_that_tells_who_it_was(
+    connection: Connection, now: datetime, newsletter: Newsletter
+) -> None:
+    opened = [
+        open_edition(
+            connection, newsletter.id, now, cadence=ANY_CADENCE, slot=state, state=EditionState.SENDING
+        )
+        for state in S
+    ]
+    reply = "550 <r1@example.com> unknown"
+    template = deliveries.list_deliveries(connection, opened[0].id)[0]
+    for edition, state in zip(opened, S, strict=True):
+        if edition is not opened[0]:
+            connection.execute(
+                tables.delivery.insert().values(
+                    edition_id=edition.id,
+                    subscriber_id=1,
+                    subscription_id=1,
+                    address=template.address,
+                    name=template.name,
+                    reason=template.reason,
+                    watermark=0,
+                    topics="",
+                    attempts=1,
+                    fence=1,
+                    state=state,
+                    reply=reply,
+                )
+            )
+        put(connection, edition, 1, state, attempts=1, next_attempt_at=now, reply=reply)
+    others = deliveries.list_deliveries(connection, opened[0].id)[1:]
+
+    deliveries.anonymise(connection, 1)
+
+    becomes = {S.PENDING: S.SKIPPED, S.DEFERRED: S.SKIPPED, S.UNCERTAIN: S.SKIPPED}
+    for edition, state in zip(opened, S, strict=True):
+        row = deliveries.list_deliveries(connection, edition.id)[0]
+        assert (row.subscriber_id, row.state) == (1, becomes.get(state, state))
+        assert (row.address, row.name, row.reply) == ("", "", "erased")
+    assert deliveries.list_deliveries(connection, opened[0].id)[1:] == others
+
+
+def test_states_are_counted_and_every_state_is_there(
+    connection: Connection, now: datetime, edition: Edition
+) -> None:
+    mark(connection, edition, now, limit=3)
+    record(connection, edition, [1, 2], S.SENT)
+
+    assert deliveries.count_states(connection, edition.id) == {
+        S.PENDING: 2,
+        S.ATTEMPTING: 1,
+        S.SENT: 2,
+        S.DEFERRED: 0,
+        S.FAILED: 0,
+        S.UNCERTAIN: 0,
+        S.SKIPPED: 0,
+    }
+    assert deliveries.count_states(connection, 999) == dict.fromkeys(S, 0)
+
+
+def test_the_next_attempt_is_the_first_of_what_waits_for_its_time(
+    connection: Connection, now: datetime, full: Edition
+) -> None:
+    assert deliveries.find_next_attempt(connection, full.id) is None
+    for reader in (1, 2, 3, 5, 7):
+        put(connection, full, reader, list(S)[reader - 1], next_attempt_at=now)
+    assert deliveries.find_next_attempt(connection, full.id) is None
+
+    put(connection, full, 4, S.DEFERRED, next_attempt_at=now + 2 * HOUR)
+    assert deliveries.find_next_attempt(connection, full.id) == now + 2 * HOUR
+    put(connection, full, 6, S.UNCERTAIN, attempts=2, next_attempt_at=now + HOUR)
+    assert deliveries.find_next_attempt(connection, full.id) == now + HOUR
+    put(connection, full, 6, S.UNCERTAIN, attempts=3, next_attempt_at=now + HOUR)
+    assert deliveries.find_next_attempt(connection, full.id) == now + 2 * HOUR, "it is not sent again"
+
+
+def test_what_is_uncertain_under_hold_waits_for_the_operator_and_for_no_time(
+    connection: Connection, now: datetime, newsletter: Newsletter
+) -> None:
+    held = open_edition(
+        connection, newsletter.id, now, state=EditionState.SENDING, policy=UncertainPolicy.HOLD
+    )
+    put(connection, held, 1, S.UNCERTAIN, attempts=1, next_attempt_at=now + HOUR)
+    put(connection, held, 2, S.DEFERRED, attempts=1, next_attempt_at=now + 2 * HOUR)
+
+    assert deliveries.find_next_attempt(connection, held.id) == now + 2 * HOUR
+
+
+def test_deliveries_are_listed_by_reader_in_the_chosen_states(connection: Connection, full: Edition) -> None:
+    def listed(states: Iterable[DeliveryState] = (), limit: int | None = None) -> list[int]:
+        rows = deliveries.list_deliveries(connection, full.id, tuple(states), limit)
+        return [row.subscriber_id for row in rows]
+
+    assert listed() == [1, 2, 3, 4, 5, 6, 7]
+    assert listed([S.SKIPPED, S.PENDING]) == [1, 7]
+    assert listed(limit=3) == [1, 2, 3]
+
+
+def test_two_senders_cannot_both_hold_a_window(engine: Engine, now: datetime) -> None:
+    with writing(engine) as conn:
+        source = add_source(conn, now)
+        newsletter = add_newsletter(conn, now, draws_from=[source.id])
+        add_article(conn, source.id, now)
+        for n in range(40):
+            add_reader(conn, newsletter.id, now, f"r{n}")
+        opened = open_edition(conn, newsletter.id, now)
+    taken: list[int] = []
+
+    for sender, window in product((1, 2), range(10)):
+        with writing(engine) as conn:
+            taken += mark(conn, opened, now, fence=sender, limit=window)
+
+    assert sorted(taken) == sorted(set(taken))
+    assert len(taken) == 40
