@@ -34,8 +34,9 @@ format: $(READY)  ## Put the code into its form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(READY)  ## Print the figures of composing and of the ledger
+bench: $(READY)  ## Print the figures of composing, of the ledger and of sending
 	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench_smtp.py
 
 pictures: $(READY)  ## Render mails and pages in Chromium at three widths, light and dark, into pictures/
 	$(BIN)/python scripts/pictures.py

@@ -40,7 +40,8 @@ def main() -> None:
     options = parser.parse_args()
     sink, source = (shutil.which(name, path="/usr/sbin:/usr/bin") for name in ("smtp-sink", "smtp-source"))
     if sink is None or source is None:
-        sys.exit("sending: not measured, since smtp-sink and smtp-source (of Postfix) are not installed")
+        _say("sending: not measured, since smtp-sink and smtp-source (of Postfix) are not installed")
+        return
     message, count, connections = _message(), options.messages, options.connections
     vouched, unread = (_envelopes(message, count, is_canonical=known) for known in (True, False))
     contestants: dict[str, Callable[[int], None]] = {

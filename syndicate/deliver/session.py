@@ -213,11 +213,9 @@ class Session(asyncio.BufferedProtocol):
         """Writes what is due; if no reply is owed after that, the work is done."""
         group = working.advance(self._loop.time())
         if group and self._transport is not None:
-            if sum(map(len, group)) <= _CHUNK_BYTES:
-                self._transport.writelines(group)
-            else:
-                self._content = memoryview(b"".join(group))
-                self._write_content()
+            # Not writelines(): in some Pythons 3.12 and 3.13 it never pauses us (CVE-2024-12254).
+            self._content = memoryview(b"".join(group))
+            self._write_content()
         owed = working.owed
         if working.is_over:
             self.abort()

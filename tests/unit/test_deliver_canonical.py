@@ -8,7 +8,7 @@ from syndicate.digest.compose import compose_message
 from tests.digest_builders import make_article, make_edition, make_newsletter, make_reader
 
 hostile = st.sampled_from(
-    [".", "\r\n.\r\nMAIL FROM:<x@example.org>\r\n", "\n.\n", "\r.\r", "a\0b", "é. " * 60, ". " * 90, "." * 200]
+    [".", "\r\n.\r\nMAIL FROM:<x@y.example>\r\n", "\n.\n", "\r.\r", "a\0b", "é. " * 60, ". " * 90, "." * 200]
 ) | st.text("\r\n. =Fé", min_size=1, max_size=90)
 
 

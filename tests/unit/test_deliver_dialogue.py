@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syndicate.deliver.dialogue import Dialogue
@@ -324,6 +324,7 @@ codes = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(codes=codes, extensions=st.sampled_from([PIPELINED, LOCK_STEP]), is_fresh=st.booleans())
 def test_whatever_a_server_says_no_message_is_lost_sent_twice_or_called_sent_without_being_accepted(
     codes: dict[tuple[int, str], int],

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syndicate.deliver.replies import Extensions, Reply, ReplyParser, UnreadableReply, parse_extensions
@@ -91,6 +91,7 @@ replies_strategy = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(replies=replies_strategy, size=st.integers(1, 50))
 def test_it_does_not_matter_how_the_bytes_are_sliced(replies: list[tuple[int, list[str]]], size: int) -> None:
     data = b"".join(
@@ -101,6 +102,7 @@ def test_it_does_not_matter_how_the_bytes_are_sliced(replies: list[tuple[int, li
     assert parse(data, size) == [(code, "\n".join(lines)) for code, lines in replies]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text("2345 -\r\n", max_size=40).map(str.encode))
 def test_no_bytes_break_the_parser_in_any_other_way(data: bytes) -> None:
     parser = ReplyParser()
