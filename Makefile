@@ -34,8 +34,9 @@ format: $(READY)  ## Put the code into its form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(READY)  ## Print the figures of composing and of the ledger
+bench: $(READY)  ## Print the figures of composing, of the ledger and of sending
 	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench_smtp.py
 
 prove: $(READY)  ## Kill the sender 200 times over 10,000 readers and account for every mail (eight minutes)
 	$(BIN)/python -m tests.faults.kill --kills 200 --readers 10000

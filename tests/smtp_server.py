@@ -31,10 +31,41 @@ _DEFAULTS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+#: Instead of the defaults, where a command has no place (RFC 5321 section 4.1.4).
+_OUT_OF_ORDER: Final = {
+    "mail": "503 5.5.1 nested MAIL",
+    "rcpt": "503 5.5.1 need MAIL",
+    "data": "554 5.5.1 no valid recipients",
+    "dot": "554 5.5.1 no valid recipients",
+}
+
+
+@dataclass(slots=True)
 class _Wire:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    has_sender: bool = False
+    has_recipient: bool = False
+
+    def is_in_order(self, stage: str) -> bool:
+        match stage:
+            case "mail":
+                return not self.has_sender
+            case "rcpt":
+                return self.has_sender
+            case "data" | "dot":
+                return self.has_recipient
+            case _:
+                return True
+
+    def note(self, stage: str, code: int) -> None:
+        is_good = 200 <= code < 300
+        if stage in {"dot", "ehlo"} or (stage == "rset" and is_good):
+            self.has_sender = self.has_recipient = False
+        elif stage == "mail":
+            self.has_sender |= is_good
+        elif stage == "rcpt":
+            self.has_recipient |= is_good
 
 
 class _ClosedError(Exception):
@@ -51,6 +82,8 @@ class Accepted:
 
 class ScriptedServer:
     """Listens as long as its context lasts; says 250 and the like unless the plan has something else.
+
+    Out of order (a second MAIL without RSET, DATA without a recipient that was accepted) it says 503 or 554.
 
     ``plan`` gives for a stage (connect, ehlo, starttls, auth, mail, rcpt, data, dot, rset, quit) what to say:
     one text for every time, or several, one after another, and then the default again. ``recipients`` does so
@@ -152,22 +185,24 @@ class ScriptedServer:
             lines.append(line)
         self.raw_contents.append(b"".join([*lines, line]))
         content = b"".join(each.removeprefix(b".") for each in lines)
-        says = self._next("dot", recipient)
+        says = self._next(wire, "dot", recipient)
         if says == ACCEPT_AND_DROP or says.startswith("2"):
             self.accepted.append(Accepted(recipient, content))
-        await self._write(wire, DROP if says == ACCEPT_AND_DROP else says)
+        wire.note("dot", await self._write(wire, DROP if says == ACCEPT_AND_DROP else says))
 
     async def _say(self, wire: _Wire, stage: str, recipient: str = "", default: str = "") -> int:
-        return await self._write(wire, self._next(stage, recipient, default))
+        code = await self._write(wire, self._next(wire, stage, recipient, default))
+        wire.note(stage, code)
+        return code
 
-    def _next(self, stage: str, recipient: str = "", default: str = "") -> str:
+    def _next(self, wire: _Wire, stage: str, recipient: str = "", default: str = "") -> str:
         for scripts in (self._recipients.get(recipient, {}), self._plan):
             says = scripts.get(stage)
             if isinstance(says, str):
                 return says
             if says:
                 return says.pop(0)
-        return _DEFAULTS.get(stage, default)
+        return (_DEFAULTS if wire.is_in_order(stage) else _OUT_OF_ORDER).get(stage, default)
 
     async def _write(self, wire: _Wire, says: str) -> int:
         if says == DROP:

@@ -39,14 +39,14 @@ def classify(stage: Stage, code: int | None, reply: str) -> OutcomeKind | RelayF
     """
     severity = code // 100 if code is not None else None
     match stage:
+        case Stage.DOT:  # first, since it ends each message that is well
+            return _classify_dot(severity)
         case Stage.CONNECT | Stage.TLS | Stage.AUTH:
             return RelayFault.REFUSED if severity == 5 else RelayFault.BUSY
         case Stage.MAIL if severity == 5:
             return RelayFault.REFUSED
         case Stage.ENVELOPE:
             return OutcomeKind.FAILED
-        case Stage.DOT:
-            return _classify_dot(severity)
         case _:
             return _classify_command(stage, code, reply)
 

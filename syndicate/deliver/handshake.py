@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ssl
-from collections.abc import Awaitable
-
-import aiosmtplib
-from aiosmtplib import SMTPConnectError, SMTPException, SMTPHeloError, SMTPResponseException
 
 from syndicate.deliver.classify import RelayFault, classify
 from syndicate.deliver.outcome import Stage
 from syndicate.deliver.relay import RelaySettings
-from syndicate.deliver.session import Session, Timeouts, close_now
-from syndicate.deliver.wording import clean_reply, describe_failure
+from syndicate.deliver.replies import Extensions, Reply, parse_extensions
+from syndicate.deliver.session import Session, Timeouts
+from syndicate.deliver.wording import clean_reply, describe_failure, with_code
 from syndicate.errors import RelayError
 
 __all__ = ["open_session"]
@@ -27,78 +25,104 @@ async def open_session(
     Raises RelayError. TLS that the settings ask for is never done without, and a failed handshake or a
     refused password is not tried in another way.
     """
-    client = aiosmtplib.SMTP(
-        hostname=settings.host,
-        port=settings.port,
-        local_hostname=settings.local_hostname or None,
-        timeout=timeouts.command_s,
-        use_tls=settings.tls == "implicit",
-        start_tls=False,
-        tls_context=tls_context,
-    )
+    session = Session(settings.name, timeouts)
+    opening = _Opening(settings, session)
     try:
-        await _step(settings, Stage.CONNECT, client.connect(timeout=timeouts.connect_s))
-        await _step(settings, Stage.CONNECT, _greet(client, settings))
-        if settings.tls == "starttls":
-            await _start_tls(client, settings)
+        await opening.connect(tls_context if settings.tls == "implicit" else None, timeouts.connect_s)
+        extensions = await opening.greet()
+        if tls_context is not None and settings.tls == "starttls":
+            extensions = await opening.encrypt(tls_context, extensions)
         if settings.username:
-            await _log_in(client, settings)
+            await opening.log_in(extensions)
+    except (OSError, UnicodeError) as error:
+        session.abort()
+        # Without its cause: its frames hold the password.
+        raise opening.failure(error) from None
     except BaseException:
-        close_now(client)
+        session.abort()
         raise
-    return Session(client, settings.name, timeouts)
+    session.ready(extensions)
+    return session
 
 
-async def _greet(client: aiosmtplib.SMTP, settings: RelaySettings) -> None:
-    try:
-        await client.ehlo()
-    except SMTPHeloError as error:
+class _Opening:
+    """The steps of a handshake, one after another."""
+
+    def __init__(self, settings: RelaySettings, session: Session) -> None:
+        self._settings, self._session = settings, session
+        self._stage = Stage.CONNECT
+
+    async def connect(self, tls_context: ssl.SSLContext | None, timeout_s: float) -> None:
+        async with asyncio.timeout(timeout_s):
+            await asyncio.get_running_loop().create_connection(
+                lambda: self._session, self._settings.host, self._settings.port, ssl=tls_context
+            )
+            self._require(await self._session.greeting(), 220)
+
+    async def greet(self) -> Extensions:
+        name = _host_name(self._settings.local_hostname)
+        reply = await self._session.command(b"EHLO " + name)
         # A server without extensions will do as long as none is needed (RFC 5321 section 3.2).
-        if error.code not in {500, 502} or settings.tls == "starttls" or settings.username:
-            raise
-        await client.helo()
+        is_enough = self._settings.tls != "starttls" and not self._settings.username
+        if reply.code in {500, 502} and is_enough:
+            self._require(await self._session.command(b"HELO " + name), 250)
+            return Extensions()
+        self._require(reply, 250)
+        return parse_extensions(reply.text)
+
+    async def encrypt(self, tls_context: ssl.SSLContext, offered: Extensions) -> Extensions:
+        self._stage = Stage.TLS
+        if not offered.has_starttls:
+            raise self._refusal('STARTTLS is not offered; [smtp] tls = "implicit" may be what it speaks')
+        self._require(await self._session.command(b"STARTTLS"), 220)
+        await self._session.start_tls(tls_context, self._settings.host)
+        return await self.greet()  # what was said before counts for nothing (RFC 3207 section 4.2)
+
+    async def log_in(self, offered: Extensions) -> None:
+        """One mechanism, once: trying them all can lock an account."""
+        self._stage = Stage.AUTH
+        username, password = self._settings.username.encode(), self._settings.password.encode()
+        if "PLAIN" in offered.mechanisms:
+            reply = await self._session.command(b"AUTH PLAIN " + _base64(b"\0%b\0%b" % (username, password)))
+        elif "LOGIN" in offered.mechanisms:
+            reply = await self._session.command(b"AUTH LOGIN " + _base64(username))
+            self._require(reply, 334)
+            reply = await self._session.command(_base64(password))
+        else:
+            raise self._refusal("neither AUTH PLAIN nor AUTH LOGIN is offered")
+        self._require(reply, 235)
+
+    def failure(self, error: Exception) -> RelayError:
+        """What the system says as the relay's fault; without TLS or a password in it."""
+        is_temporary = not isinstance(error, UnicodeError)
+        stage = self._stage
+        if isinstance(error, ssl.SSLError):
+            stage, is_temporary = Stage.TLS, isinstance(error, ssl.SSLEOFError)
+        return self._error(stage, describe_failure(error), is_temporary=is_temporary)
+
+    def _refusal(self, text: str) -> RelayError:
+        return self._error(self._stage, text, is_temporary=False)
+
+    def _require(self, reply: Reply, code: int) -> None:
+        if reply.code != code:
+            is_temporary = classify(self._stage, reply.code, reply.text) is not RelayFault.REFUSED
+            raise self._error(self._stage, with_code(reply.code, reply.text), is_temporary=is_temporary)
+
+    def _error(self, stage: Stage, text: str, *, is_temporary: bool) -> RelayError:
+        words = clean_reply(_redact(text, self._settings))
+        return RelayError(self._settings.name, stage, words, is_temporary=is_temporary)
 
 
-async def _start_tls(client: aiosmtplib.SMTP, settings: RelaySettings) -> None:
-    if not client.supports_extension("starttls"):
-        raise RelayError(
-            settings.name, Stage.TLS, 'STARTTLS is not offered; [smtp] tls = "implicit" may be what it speaks'
-        )
-    await _step(settings, Stage.TLS, client.starttls())
-    # What was said before the handshake counts for nothing (RFC 3207 section 4.2).
-    await _step(settings, Stage.TLS, client.ehlo())
+def _host_name(text: str) -> bytes:
+    """The name as one word. Raises UnicodeError if it is none: a name server may have made it up."""
+    name = text.encode("idna")
+    if len(name.split()) != 1 or not name.decode("ascii").isprintable():
+        raise UnicodeError(text)
+    return name
 
 
-async def _log_in(client: aiosmtplib.SMTP, settings: RelaySettings) -> None:
-    """One mechanism, once: the library's own ``login`` tries them all, and that can lock an account."""
-    credentials = settings.username, settings.password
-    if "plain" in client.server_auth_methods:
-        await _step(settings, Stage.AUTH, client.auth_plain(*credentials))
-    elif "login" in client.server_auth_methods:
-        await _step(settings, Stage.AUTH, client.auth_login(*credentials))
-    else:
-        raise RelayError(settings.name, Stage.AUTH, "neither AUTH PLAIN nor AUTH LOGIN is offered")
-
-
-async def _step(settings: RelaySettings, stage: Stage, action: Awaitable[object]) -> None:
-    try:
-        await action
-    except (SMTPException, OSError, UnicodeError) as error:
-        # Without its cause: the library's frames hold the password.
-        raise _fault(settings, stage, error) from None
-
-
-def _fault(settings: RelaySettings, stage: Stage, error: Exception) -> RelayError:
-    cause = error.__cause__ if isinstance(error, SMTPConnectError) and error.__cause__ else error
-    code = error.code if isinstance(error, SMTPResponseException) else None
-    is_refused = classify(stage, code, "") is RelayFault.REFUSED
-    if isinstance(cause, ssl.SSLError):
-        stage = Stage.TLS
-        is_refused = not isinstance(cause, ssl.SSLEOFError)
-    elif isinstance(cause, UnicodeError):
-        is_refused = True
-    words = _redact(describe_failure(cause), settings)
-    return RelayError(settings.name, stage, clean_reply(words), is_temporary=not is_refused)
+def _base64(data: bytes) -> bytes:
+    return base64.b64encode(data)
 
 
 def _redact(text: str, settings: RelaySettings) -> str:

@@ -12,6 +12,10 @@ class Pace:
         self._interval_s = 1 / rate_s if rate_s else 0.0
         self._free_at_s = float("-inf")
 
+    def is_free(self, now_s: float) -> bool:
+        """Whether the next turn has come already."""
+        return now_s >= self._free_at_s
+
     def reserve(self, now_s: float) -> float:
         """Takes the next turn and returns the seconds from ``now_s`` until it comes."""
         turn_s = max(now_s, self._free_at_s)

@@ -7,28 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-from syndicate.deliver.classify import blames_reader
 from syndicate.deliver.handshake import open_session
-from syndicate.deliver.outcome import DeliveryReport, Envelope, Outcome, OutcomeKind, Stage
+from syndicate.deliver.outcome import DeliveryReport, Envelope
 from syndicate.deliver.pace import Pace
 from syndicate.deliver.relay import RelaySettings, make_tls_context
+from syndicate.deliver.run import Run
 from syndicate.deliver.session import Session, Timeouts
-from syndicate.deliver.wording import with_code
 from syndicate.errors import RelayError
 
 __all__ = ["RelaySettings", "SmtpRelay"]
-
-#: A connection that says 421 to two messages in a row gets no third one; our choice.
-_MAX_STRIKES: Final = 2
-
-#: Readers refused in a row for no fault of theirs, after which the work stops; our choice.
-_MAX_REFUSALS: Final = 10
 
 
 class SmtpRelay:
@@ -74,97 +66,37 @@ class SmtpRelay:
         stands. A message whose content has begun is waited for, up to ten minutes. Cancelling it loses the
         outcomes: the caller has to take what was open as uncertain.
         """
-        run = _Run(envelopes)
+        run = Run(
+            envelopes,
+            relay=self._settings.name,
+            pace=self._pace,
+            slots=len(self._sessions),
+            refusals=self._refusals,
+        )
         async with asyncio.TaskGroup() as group:
             for slot in range(min(len(self._sessions), len(envelopes))):
                 group.create_task(self._work(run, slot))
+        self._refusals = run.refusals
         return run.report()
 
-    async def _work(self, run: _Run, slot: int) -> None:
+    async def _work(self, run: Run, slot: int) -> None:
         """Sends on one connection until nothing is left, or the relay wants no more of it."""
-        strikes = 0
-        while strikes < _MAX_STRIKES and (turn := run.next()) is not None:
+        while (place := await run.wait_for_next(slot)) is not None:
             delay_s = self._pace.reserve(asyncio.get_running_loop().time())
             if delay_s > 0:
                 await asyncio.sleep(delay_s)
             if run.fault is not None:
+                run.give_back(place)
                 return
-            try:
-                outcome = await self._attempt(slot, run.envelopes[turn])
-            except RelayError as fault:
-                run.give_back(turn, fault)
-                return
-            run.outcomes[turn] = outcome
-            if outcome.kind is OutcomeKind.UNSENT:
-                strikes += 1
-                run.trouble = self._fault(outcome, is_temporary=True)
-            else:
-                strikes = 0
-                self._count_refusals(run, outcome)
-
-    async def _attempt(self, slot: int, envelope: Envelope) -> Outcome:
-        session = self._sessions[slot]
-        try:
-            if session is not None and session.is_open():
-                outcome = await session.send(envelope)
-                # Relays end connections that were idle, or have had their share. If that shows at MAIL it
-                # says nothing about this message, of which they have not seen a byte.
-                if session.is_open() or outcome.stage is not Stage.MAIL:
-                    return outcome
-            session = self._sessions[slot] = await self._open()
-            return await session.send(envelope)
-        except BaseException:
-            # Cancelled, or refused: nobody can tell which reply would come next on this connection.
-            if session is not None:
-                session.abort()
-            raise
+            session = self._sessions[slot]
+            is_fresh = session is None or not session.is_open()
+            if session is None or is_fresh:
+                try:
+                    session = self._sessions[slot] = await self._open()
+                except RelayError as fault:
+                    run.give_back(place, fault)
+                    return
+            await session.work(run, slot, place, is_fresh=is_fresh)
 
     async def _open(self) -> Session:
         return await open_session(self._settings, self._tls_context, self._timeouts)
-
-    def _count_refusals(self, run: _Run, outcome: Outcome) -> None:
-        if outcome.kind is OutcomeKind.FAILED and not blames_reader(outcome.stage, outcome.reply):
-            self._refusals += 1
-            if self._refusals >= _MAX_REFUSALS:
-                run.fault = self._fault(outcome, is_temporary=False)
-        elif outcome.kind in {OutcomeKind.SENT, OutcomeKind.FAILED}:
-            self._refusals = 0
-
-    def _fault(self, outcome: Outcome, *, is_temporary: bool) -> RelayError:
-        words = with_code(outcome.code, outcome.reply)
-        return RelayError(self._settings.name, outcome.stage, words, is_temporary=is_temporary)
-
-
-class _Run:
-    """The state that the connections share during one ``deliver``."""
-
-    def __init__(self, envelopes: Sequence[Envelope]) -> None:
-        self.envelopes = envelopes
-        self.outcomes: list[Outcome | None] = [None] * len(envelopes)
-        self.fault: RelayError | None = None  #: ends the run
-        self.trouble: RelayError | None = None  #: ended one connection; others may go on
-        self._queue = deque(range(len(envelopes)))
-
-    def next(self) -> int | None:
-        return self._queue.popleft() if self._queue and self.fault is None else None
-
-    def give_back(self, turn: int, fault: RelayError) -> None:
-        self._queue.appendleft(turn)
-        if fault.is_temporary:
-            self.trouble = fault
-        else:
-            self.fault = fault
-
-    def report(self) -> DeliveryReport:
-        fault = self.fault or (self.trouble if self._is_stuck() else None)
-        words = str(fault) if fault else ""
-        outcomes = (
-            outcome
-            or Outcome(key=e.key, kind=OutcomeKind.UNSENT, stage=Stage.CONNECT, code=None, reply=words)
-            for e, outcome in zip(self.envelopes, self.outcomes, strict=True)
-        )
-        return DeliveryReport(outcomes=tuple(outcomes), fault=fault)
-
-    def _is_stuck(self) -> bool:
-        """One message that met 421 beside others that went through is no fault of the relay's."""
-        return bool(self._queue) or all(o is None or o.kind is OutcomeKind.UNSENT for o in self.outcomes)

@@ -1,7 +1,7 @@
 """Addresses and content as they go on the wire. Opens no connection.
 
-Our own, because the client library would repair silently what must not be repaired: it takes a comment out
-of an address, and it turns a bare CR or LF into a line end, which is how mail is smuggled.
+Repairs nothing silently: a comment taken out of an address makes it another one, and a bare CR or LF turned
+into a line end is how mail is smuggled.
 """
 
 from __future__ import annotations
@@ -19,14 +19,19 @@ __all__ = ["encode_content", "encode_path"]
 #: command or begin a parameter.
 _ASCII_ADDRESS: Final = re.compile(r"[!-;=?-~]+@[!-;=?A-~]+")
 
+#: A path of 256 octets without its angle brackets (RFC 5321 section 4.5.3.1.3).
+_MAX_ADDRESS: Final = 254
+
 
 def encode_path(address: str) -> bytes:
     """The path ``<address>`` of MAIL and RCPT (RFC 5321 section 4.1.2), the domain as A-labels.
 
-    Raises AddressError for controls, blanks, angle brackets, and a local part beyond ASCII: that takes
-    SMTPUTF8 (RFC 6531), which we do not speak.
+    Raises AddressError for controls, blanks, angle brackets, more than 254 characters, and a local part
+    beyond ASCII: that takes SMTPUTF8 (RFC 6531), which we do not speak.
     """
     encoded = address if address.isascii() else _with_a_labels(address)
+    if len(encoded) > _MAX_ADDRESS:
+        raise AddressError(address, f"has more than {_MAX_ADDRESS} characters; no server takes that")
     if not _ASCII_ADDRESS.fullmatch(encoded):
         raise AddressError(address, "cannot be put into an SMTP command; write it as name@example.com")
     return f"<{encoded}>".encode("ascii")

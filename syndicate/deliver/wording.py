@@ -7,8 +7,6 @@ import socket
 import ssl
 from typing import Final
 
-from aiosmtplib import SMTPException, SMTPResponseException
-
 __all__ = ["clean_reply", "describe_failure", "with_code"]
 
 #: As much of a reply as is kept; our choice.
@@ -17,8 +15,9 @@ _MAX_REPLY: Final = 500
 
 def clean_reply(text: str) -> str:
     """A server's words as one line of at most 500 printable characters."""
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(printable.split())[:_MAX_REPLY]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())[:_MAX_REPLY]
 
 
 def with_code(code: int | None, text: str) -> str:
@@ -27,18 +26,14 @@ def with_code(code: int | None, text: str) -> str:
 
 
 def describe_failure(error: BaseException) -> str:
-    """What went wrong on a connection: the server's reply, or the system's error."""
+    """What went wrong on a connection, as the system tells it."""
     match error:
         case ssl.SSLCertVerificationError():
             text = f"the certificate is not valid for this relay: {error.verify_message}"
         case ssl.SSLError():
             text = f"the TLS handshake failed: {error.reason or error}"
-        case SMTPResponseException():
-            text = with_code(error.code if error.code > 0 else None, error.message)
         case TimeoutError():
             text = "no reply in time"
-        case SMTPException():
-            text = "the connection was closed"
         case UnicodeError():
             text = "that is not the name of a host"
         case OSError() if error.errno and not isinstance(error, socket.gaierror):

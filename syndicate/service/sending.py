@@ -280,6 +280,7 @@ def _compose(job: _Job, window: Sequence[Delivery]) -> list[Envelope]:
             sender=job.newsletter.from_email,
             recipient=row.address,
             message=compose_message(job.compiled, _choose(job, row), _reader(job.inst, row)),
+            is_canonical=True,
         )
         for row in window
     ]

@@ -127,6 +127,7 @@ EXPECTED: dict[str, dict[str, str]] = {
     "quit": dict.fromkeys(REPLIES.keys() - {"hang"}, "sent"),
 }
 MATRIX = [(stage, reply, expected) for stage, row in EXPECTED.items() for reply, expected in row.items()]
+MODES = pytest.mark.parametrize("extensions", [("PIPELINING", "SIZE 10000000"), ("8BITMIME",)])
 
 
 #: Short only where the silence is, so that a busy machine changes nothing.
@@ -137,9 +138,12 @@ SOON = {
 } | dict.fromkeys(("ehlo", "mail", "rcpt"), Timeouts(command_s=0.5))
 
 
+@MODES
 @pytest.mark.parametrize(("stage", "reply", "expected"), MATRIX)
-def test_each_reply_at_each_stage_has_its_outcome(stage: str, reply: str, expected: str) -> None:
-    server = ScriptedServer(plan={stage: REPLIES[reply]})
+def test_each_reply_at_each_stage_has_its_outcome(
+    stage: str, reply: str, expected: str, extensions: tuple[str, ...]
+) -> None:
+    server = ScriptedServer(plan={stage: REPLIES[reply]}, extensions=extensions)
     outcome, fault = one(server, SOON[stage] if reply == "hang" else Timeouts())
     if fault is not None:
         assert outcome.kind == "unsent"
@@ -151,6 +155,30 @@ def test_each_reply_at_each_stage_has_its_outcome(stage: str, reply: str, expect
         assert outcome.kind == expected
         assert outcome.stage == (stage if outcome.kind != "sent" else "dot")
     assert (len(server.accepted) == 1) == (outcome.kind == "sent")
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("stage", "reply", "expected"),
+    [case for case in MATRIX if case[0] in {"mail", "rcpt", "data", "dot"} and case[1] != "hang"],
+)
+def test_each_reply_in_mid_stream_concerns_its_own_message_and_no_other(
+    stage: str, reply: str, expected: str, extensions: tuple[str, ...]
+) -> None:
+    plan = {"mail": ["250 ok", REPLIES[reply]]} if stage == "mail" else {}
+    recipients = {} if stage == "mail" else {"reader2@example.com": {stage: REPLIES[reply]}}
+    server = ScriptedServer(plan=plan, recipients=recipients, extensions=extensions)
+    report = deliver(server, [envelope(1), envelope(2), envelope(3)])
+    is_over = report.fault is not None
+    if stage == "mail" and reply in {"421", "garbage", "out of range", "drop"}:
+        expected = "sent"  # over another connection, and nobody pays
+    elif expected in {TEMPORARY, FOR_GOOD}:
+        expected = "unsent"
+    assert is_over is (stage == "mail" and REPLIES[reply].startswith("5"))
+    kinds = [outcome.kind.value for outcome in report.outcomes]
+    assert kinds == ["sent", expected, "unsent" if is_over else "sent"]
+    accepted = [key for key, kind in enumerate(kinds, 1) if kind == "sent"]
+    assert [a.recipient for a in server.accepted] == [f"reader{key}@example.com" for key in accepted]
 
 
 @pytest.mark.parametrize(("stage", "expected"), [("rcpt", "rcpt"), ("data", "data"), ("dot", "dot")])
@@ -204,11 +232,35 @@ def test_one_bad_recipient_harms_no_other() -> None:
     assert [a.recipient for a in server.accepted] == [f"reader{n}@example.com" for n in (1, 6, 9)]
 
 
-def test_a_refused_recipient_leaves_the_connection_in_use_after_rset() -> None:
-    server = ScriptedServer(recipients={"reader1@example.com": {"rcpt": "550 5.1.1 no such user"}})
-    deliver(server, [envelope(1), envelope(2)])
+@pytest.mark.parametrize(("extension", "noise"), [("PIPELINING", ["DATA"]), ("8BITMIME", [])])
+def test_a_refused_recipient_leaves_the_connection_in_use_after_rset(
+    extension: str, noise: list[str]
+) -> None:
+    refusals = {"reader1@example.com": {"rcpt": "550 5.1.1 no such user"}}
+    server = ScriptedServer(recipients=refusals, extensions=(extension,))
+    report = deliver(server, [envelope(1), envelope(2)])
+    assert [outcome.kind.value for outcome in report.outcomes] == ["failed", "sent"]
     assert server.connections == 1
-    assert server.verbs == ["EHLO", "MAIL", "RCPT", "RSET", "MAIL", "RCPT", "DATA", "QUIT"]
+    assert server.verbs == ["EHLO", "MAIL", "RCPT", *noise, "RSET", "MAIL", "RCPT", "DATA", "QUIT"]
+
+
+def test_data_that_is_let_through_after_a_refused_recipient_harms_nobody() -> None:
+    refusals = {"reader1@example.com": {"rcpt": "550 5.1.1 no such user", "data": "354 go on"}}
+    server = ScriptedServer(recipients=refusals)
+    report = deliver(server, [envelope(1), envelope(2)])
+    assert [outcome.kind.value for outcome in report.outcomes] == ["failed", "sent"]
+    assert server.raw_contents[0] == b".\r\n"
+    assert [a.recipient for a in server.accepted] == ["reader2@example.com"]
+    assert server.connections == 1
+
+
+def test_a_message_larger_than_the_relay_takes_is_refused_here_and_says_so() -> None:
+    server = ScriptedServer(extensions=("PIPELINING", "SIZE 1000"))
+    large = b"Subject: x\r\n\r\n" + b"y" * 984 + b"\r\n"
+    report = deliver(server, [envelope(1, message=large + b"z\r\n"), envelope(2, message=large)])
+    assert [(o.kind.value, o.stage.value) for o in report.outcomes] == [("failed", "data"), ("sent", "dot")]
+    assert report.outcomes[0].reply == "the message has 1003 bytes; the relay takes 1000"
+    assert server.verbs == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
 
 
 USED_UP = sorted(REPLIES.keys() - {"hang"})

@@ -162,18 +162,31 @@ def test_a_refused_starttls_is_never_done_without(
     assert report.fault.is_temporary is is_temporary
 
 
-def test_what_is_said_in_clear_text_after_220_is_never_taken_for_an_answer(
-    authority: trustme.CA, ca_file: Path
+@pytest.mark.parametrize(
+    "injected", ["250-scripted.example\r\n250 AUTH LOGIN", "250 scripted.example", "not even a reply", "25"]
+)
+def test_what_is_said_in_clear_text_after_220_ends_it_before_anything_is_given_away(
+    authority: trustme.CA, ca_file: Path, injected: str
 ) -> None:
-    injected = "220 go ahead\r\n250-scripted.example\r\n250 AUTH LOGIN"
     server = ScriptedServer(
-        tls=context(good(authority)), plan={"starttls": injected}, extensions=("AUTH PLAIN", "SIZE 1000")
+        tls=context(good(authority)), plan={"starttls": f"220 go ahead\r\n{injected}"}, extensions=AUTH
     )
     report = deliver(server, "starttls", ca_file=ca_file)
-    assert report.fault is None
+    assert_nothing_was_given_away(server, report)
+    assert report.fault is not None
+    assert report.fault.is_temporary
+
+
+def test_what_was_offered_in_clear_text_counts_for_nothing_under_tls(
+    authority: trustme.CA, ca_file: Path
+) -> None:
+    before = "250-scripted.example\r\n250-SIZE 10\r\n250-AUTH LOGIN\r\n250 STARTTLS"
+    after = "250-scripted.example\r\n250 AUTH PLAIN"
+    server = ScriptedServer(tls=context(good(authority)), plan={"ehlo": [before, after]})
+    report = deliver(server, "starttls", ca_file=ca_file, connections=1)
     assert [outcome.kind.value for outcome in report.outcomes] == ["sent"] * 3
-    assert not any(command.startswith("AUTH LOGIN") for command in server.commands)
-    assert all("SIZE=" in command for command in server.commands if command.startswith("MAIL"))
+    assert [c for c in server.commands if c.startswith("AUTH")] == ["AUTH PLAIN AHVzAGNhbmFyeS03ZDFm"]
+    assert not any("SIZE=" in command for command in server.commands)
 
 
 def test_a_server_that_speaks_clear_text_where_tls_is_expected_gets_nothing() -> None:

@@ -1,0 +1,164 @@
+"""Measures what it costs to hand mail to a relay: CPU and wall clock of the sender alone.
+
+    python scripts/bench_smtp.py [--messages N] [--connections N] [--runs N]
+
+The relay is Postfix's smtp-sink, in a process of its own; smtp-source is measured beside us. Without them it
+says so and measures nothing: on Debian both come with the package postfix.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import resource
+import shutil
+import smtplib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from statistics import median
+from typing import Final
+
+from syndicate.deliver.outcome import Envelope, OutcomeKind
+from syndicate.deliver.smtp import RelaySettings, SmtpRelay
+
+_SENDER: Final = "news@example.org"
+_SIZE_BYTES: Final = 40_168
+_THREADS: Final = 8  # as many as help smtplib
+
+
+def main() -> None:
+    """Prints a table of medians."""
+    parser = argparse.ArgumentParser(description="Figures of sending.")
+    parser.add_argument("--messages", type=int, default=6000)
+    parser.add_argument("--connections", type=int, default=20)
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    sink, source = (shutil.which(name, path="/usr/sbin:/usr/bin") for name in ("smtp-sink", "smtp-source"))
+    if sink is None or source is None:
+        _say("sending: not measured, since smtp-sink and smtp-source (of Postfix) are not installed")
+        return
+    message, count, connections = _message(), options.messages, options.connections
+    vouched, unread = (_envelopes(message, count, is_canonical=known) for known in (True, False))
+    contestants: dict[str, Callable[[int], None]] = {
+        f"ours, {connections} connections": lambda port: _ours(port, vouched, connections),
+        "ours, 1 connection": lambda port: _ours(port, vouched, 1),
+        "ours, looking through each message": lambda port: _ours(port, unread, connections),
+        f"smtplib, {_THREADS} threads": lambda port: _smtplib(port, message, count),
+        f"smtp-source, {connections} connections": lambda port: _source(source, port, count, connections),
+    }
+    _say(f"{count} messages of {len(message)} bytes to smtp-sink; medians of {options.runs} runs")
+    _say(f"{'sender':<36}{'CPU µs/message':>16}{'messages/s':>12}")
+    for name, send in contestants.items():
+        with _running_sink(sink) as port:
+            figures = [_measure(send, port, count) for _ in range(options.runs)]
+        cpu_us, rate_s = (median(column) for column in zip(*figures, strict=True))
+        _say(f"{name:<36}{cpu_us:>16.0f}{rate_s:>12.0f}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _message() -> bytes:
+    head = b"Subject: Figures\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+    line = b'<p style=3D"margin:0">The quick brown fox jumps over the lazy dog</p>=\r\n'
+    body = line * ((_SIZE_BYTES - len(head)) // len(line))
+    return head + body + b"x" * (_SIZE_BYTES - len(head) - len(body) - 2) + b"\r\n"
+
+
+def _measure(send: Callable[[int], None], port: int, count: int) -> tuple[float, float]:
+    """CPU in µs for each message, and messages a second."""
+    before_s, began_s = _cpu_s(), time.perf_counter()
+    send(port)
+    return (_cpu_s() - before_s) / count * 1e6, count / (time.perf_counter() - began_s)
+
+
+def _cpu_s() -> float:
+    """Of this process and of the senders that it started; the sink counts only when it has ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def _envelopes(message: bytes, count: int, *, is_canonical: bool) -> list[Envelope]:
+    return [
+        Envelope(
+            key=key,
+            sender=_SENDER,
+            recipient=f"reader{key}@example.com",
+            message=message,
+            is_canonical=is_canonical,
+        )
+        for key in range(count)
+    ]
+
+
+def _ours(port: int, envelopes: Sequence[Envelope], connections: int) -> None:
+    settings = RelaySettings(
+        host="127.0.0.1",
+        port=port,
+        username="",
+        password="",
+        tls="none",
+        connections=connections,
+        rate_s=0.0,
+        local_hostname="bench.example.org",
+    )
+
+    async def deliver() -> None:
+        async with SmtpRelay(settings) as relay:
+            report = await relay.deliver(envelopes)
+        if not all(outcome.kind is OutcomeKind.SENT for outcome in report.outcomes):
+            sys.exit(f"the sink did not take everything: {report.fault}")
+
+    asyncio.run(deliver())
+
+
+def _smtplib(port: int, message: bytes, count: int) -> None:
+    def send(thread: int) -> None:
+        with smtplib.SMTP("127.0.0.1", port, local_hostname="bench.example.org") as client:
+            for key in range(thread, count, _THREADS):
+                client.sendmail(_SENDER, [f"reader{key}@example.com"], message)
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(send, range(_THREADS)))
+
+
+def _source(program: str, port: int, count: int, connections: int) -> None:
+    words = ["-m", str(count), "-s", str(connections), "-l", str(_SIZE_BYTES), "-d"]
+    words += ["-f", _SENDER, "-t", "reader@example.com", f"127.0.0.1:{port}"]
+    subprocess.run([program, *words], check=True)  # noqa: S603 - a program of the system, no shell
+
+
+@contextmanager
+def _running_sink(program: str) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [program, "-u", "nobody", f"127.0.0.1:{port}", "200"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - as above
+    try:
+        _wait_until_it_listens(port)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_it_listens(port: int) -> None:
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        else:
+            return
+    sys.exit("smtp-sink does not start")
+
+
+if __name__ == "__main__":
+    main()
