@@ -24,6 +24,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Subquery,
     and_,
     bindparam,
     case,
@@ -100,32 +101,39 @@ def lowest_watermark(conn: Connection, newsletter_id: int, cadence: str | None) 
     ).scalar()
 
 
+def _audience(opened: Edition) -> Subquery:
+    """The active readers of an edition, with ``served``: the sequence up to which they need nothing more."""
+    active = select_active(opened.newsletter_id, opened.cadence_filter).subquery()
+    copy, other = delivery.alias(), edition.alias()
+    uncertain = func.coalesce(
+        select(func.max(other.c.cutoff))
+        .select_from(copy.join(other, other.c.id == copy.c.edition_id))
+        .where(
+            # What is uncertain counts as served where at most once was asked for, and where the operator has
+            # to decide: the newer edition neither repeats it nor waits for that.
+            copy.c.subscription_id == active.c.subscription_id,
+            copy.c.state == _S.UNCERTAIN,
+            or_(
+                other.c.policy == UncertainPolicy.HOLD,
+                other.c.state.in_([EditionState.HELD, EditionState.PAUSED]),
+            ),
+        )
+        .correlate(active)
+        .scalar_subquery(),
+        0,
+    )
+    served = case((uncertain > active.c.watermark, uncertain), else_=active.c.watermark)
+    return select(active, served.label("served")).subquery()
+
+
 def freeze_audience(conn: Connection, opened: Edition, *, reason: str) -> int:
     """Fixes an edition's readers in one statement and returns their number.
 
     In it is who is active, not suppressed, has the edition's cadence, has at least one of the edition's
-    articles still to come, and has no copy of another edition of this newsletter under way.
+    articles still to come, and has no copy with the same articles of another edition under way.
     Call ``supersede`` first.
     """
-    active = select_active(opened.newsletter_id, opened.cadence_filter).subquery()
-    watermark = func.coalesce(
-        select(func.max(edition.c.cutoff))
-        .join(delivery, delivery.c.edition_id == edition.c.id)
-        .where(
-            # What is uncertain counts as served where at most once was asked for, and where the operator has
-            # to decide: the newer edition neither repeats it nor waits for that.
-            delivery.c.subscription_id == active.c.subscription_id,
-            delivery.c.state == _S.UNCERTAIN,
-            or_(
-                edition.c.policy == UncertainPolicy.HOLD,
-                edition.c.state.in_([EditionState.HELD, EditionState.PAUSED]),
-            ),
-        )
-        .scalar_subquery(),
-        0,
-    )
-    served = case((watermark > active.c.watermark, watermark), else_=active.c.watermark).label("served")
-    audience = select(active, served).subquery()
+    audience = _audience(opened)
     chosen = subscription_topic.alias()
     wanted = or_(
         audience.c.topics == "",
@@ -153,6 +161,7 @@ def freeze_audience(conn: Connection, opened: Edition, *, reason: str) -> int:
         .where(
             delivery.c.subscription_id == audience.c.subscription_id,
             other.c.id != opened.id,
+            other.c.cutoff > audience.c.served,
             or_(
                 delivery.c.state.in_([_S.PENDING, _S.ATTEMPTING, _S.DEFERRED]),
                 and_(
@@ -206,33 +215,39 @@ def supersede(conn: Connection, opened: Edition) -> None:
     """Makes room for a newer edition of the same newsletter, so that nobody gets an article twice.
 
     What is deferred in an older edition fails, and what waits in an edition that stands still is skipped:
-    those readers get the same articles with the newer one. What is being sent right now is left alone.
+    those readers get the same articles with the newer one. What is being sent right now is left alone, and so
+    is a copy that the operator had put back after the reader was served newer articles.
     """
     older = select(edition.c.id).where(
         edition.c.newsletter_id == opened.newsletter_id, edition.c.id < opened.id
     )
     standing = older.where(edition.c.state.in_(_STANDING))
-    # Nobody takes over a cancelled edition, so what its sender left when it died is found here.
-    abandoned = older.where(
-        edition.c.state == EditionState.CANCELLED,
-        or_(edition.c.lease_expires_at.is_(None), edition.c.lease_expires_at <= opened.opened_at),
+    # Nobody takes over an edition that stands still, so what its sender left when it died is found here.
+    abandoned = standing.where(
+        or_(edition.c.lease_expires_at.is_(None), edition.c.lease_expires_at <= opened.opened_at)
     )
-    readers = select(select_active(opened.newsletter_id, opened.cadence_filter).subquery().c.subscriber_id)
     note = f"superseded by edition {opened.id}"
     for editions, state, becomes, reply in (
+        (abandoned, _S.ATTEMPTING, _S.UNCERTAIN, _SENDER_GONE),  # first, since it counts for what was served
         (older, _S.DEFERRED, _S.FAILED, note),
         (standing, _S.PENDING, _S.SKIPPED, note),
-        (abandoned, _S.ATTEMPTING, _S.UNCERTAIN, _SENDER_GONE),
     ):
         conn.execute(
             update(delivery)
-            .where(
-                delivery.c.edition_id.in_(editions),
-                delivery.c.state == state,
-                delivery.c.subscriber_id.in_(readers),
-            )
+            .where(delivery.c.edition_id.in_(editions), delivery.c.state == state, _comes_with(opened))
             .values(state=becomes, reply=reply, next_attempt_at=None)
         )
+
+
+def _comes_with(opened: Edition) -> ColumnElement[bool]:
+    """Whether a delivery's reader gets its articles with a newer edition, too."""
+    audience, own = _audience(opened), edition.alias()
+    return exists(
+        select(literal(1))
+        .select_from(audience.join(own, own.c.cutoff > audience.c.served))
+        .where(own.c.id == delivery.c.edition_id, audience.c.subscriber_id == delivery.c.subscriber_id)
+        .correlate(delivery)
+    )
 
 
 def list_selections(conn: Connection, edition_id: int) -> dict[tuple[int, tuple[str, ...]], int]:

@@ -438,6 +438,81 @@ def test_what_is_uncertain_in_a_cancelled_edition_under_hold_still_counts_as_ser
     assert audience(connection, second) == []
 
 
+@pytest.mark.parametrize("state", [EditionState.HELD, EditionState.PAUSED])
+def test_what_is_uncertain_in_an_edition_that_waits_for_the_operator_counts_as_served(
+    connection: Connection,
+    now: datetime,
+    newsletter: Newsletter,
+    publish: Callable[..., int],
+    state: EditionState,
+) -> None:
+    publish()
+    reader = add_reader(connection, newsletter.id, now)
+    first = open_edition(connection, newsletter.id, now, state=EditionState.SENDING)
+    settle(connection, first, reader, S.UNCERTAIN, now)
+    editions.change_edition_state(connection, first.id, state, now=now)
+
+    nothing_new = open_edition(connection, newsletter.id, now, slot="second")
+    publish()
+    third = open_edition(connection, newsletter.id, now, slot="third")
+
+    assert audience(connection, nothing_new) == []
+    assert [row.watermark for row in deliveries.list_deliveries(connection, third.id)] == [first.cutoff]
+
+
+@pytest.mark.parametrize("state", [EditionState.HELD, EditionState.PAUSED])
+def test_an_attempt_whose_sender_died_in_an_edition_that_stands_still_does_not_shut_its_reader_out(
+    connection: Connection,
+    now: datetime,
+    newsletter: Newsletter,
+    publish: Callable[..., int],
+    state: EditionState,
+) -> None:
+    publish()
+    reader = add_reader(connection, newsletter.id, now).subscriber_id
+    first = open_edition(connection, newsletter.id, now, state=EditionState.SENDING)
+    mark_all(connection, first, now)
+    editions.change_edition_state(connection, first.id, state, now=now)
+    publish()
+
+    second = open_edition(connection, newsletter.id, now, slot="second")
+
+    assert states_of(connection, first) == {reader: S.UNCERTAIN}
+    assert audience(connection, second) == [reader]
+
+
+@pytest.mark.parametrize("between", [S.SENT, S.UNCERTAIN])
+@pytest.mark.parametrize("state", [S.DEFERRED, S.PENDING])
+def test_a_copy_that_was_retried_is_not_superseded_by_an_edition_that_does_not_bring_its_articles(
+    connection: Connection,
+    now: datetime,
+    newsletter: Newsletter,
+    publish: Callable[..., int],
+    state: DeliveryState,
+    between: DeliveryState,
+) -> None:
+    publish()
+    reader = add_reader(connection, newsletter.id, now)
+    hold = {"state": EditionState.SENDING, "policy": UncertainPolicy.HOLD}
+    first = open_edition(connection, newsletter.id, now, **hold)
+    settle(connection, first, reader, S.UNCERTAIN, now)
+    publish()
+    second = open_edition(connection, newsletter.id, now, slot="second", **hold)
+    settle(connection, second, reader, between, now)
+    assert deliveries.retry(connection, first.id, {S.UNCERTAIN}) == 1
+    if state is S.DEFERRED:
+        settle(connection, first, reader, S.DEFERRED, now)
+    else:
+        editions.change_edition_state(connection, first.id, EditionState.PAUSED, now=now)
+    publish()
+
+    third = open_edition(connection, newsletter.id, now, slot="third", **hold)
+
+    assert states_of(connection, first) == {reader.subscriber_id: state}
+    (row,) = deliveries.list_deliveries(connection, third.id)
+    assert row.watermark == second.cutoff, "the first article is still to come with the first edition"
+
+
 def test_the_lowest_watermark_is_that_of_the_active_readers_of_a_cadence(
     connection: Connection, now: datetime, newsletter: Newsletter
 ) -> None:

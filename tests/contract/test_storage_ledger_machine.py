@@ -209,22 +209,23 @@ class LedgerMachine(RuleBasedStateMachine):
     def expected_audience(self, conn: Connection, opened: Edition) -> set[int]:
         """Who is in an edition, worked out reader by reader."""
         served = {n: store.get_subscription(conn, n).watermark for n in self.readers}
-        under_way = set()
+        under_way: dict[int, int] = {}  # the highest cutoff
         for edition in editions.list_editions(conn):
-            if edition.id == opened.id:
-                continue
-            is_over = edition.state is EditionState.CANCELLED
             for reader, state in states_of(conn, edition).items():
-                if state is S.UNCERTAIN and (
-                    edition.policy is UncertainPolicy.HOLD or edition.state in STANDING
-                ):
+                if edition.id == opened.id or state not in OPEN:
+                    continue
+                if state is not S.UNCERTAIN:
+                    under_way[reader] = max(under_way.get(reader, 0), edition.cutoff)
+                elif edition.policy is UncertainPolicy.HOLD or edition.state in STANDING:
                     served[reader] = max(served[reader], edition.cutoff)
-                elif state in OPEN and not (state is S.UNCERTAIN and is_over):
-                    under_way.add(reader)
+                elif edition.state is not EditionState.CANCELLED:
+                    under_way[reader] = max(under_way.get(reader, 0), edition.cutoff)
         return {
             n
             for n, reader in self.readers.items()
-            if reader.is_active and n not in under_way and self.wanted(reader, served[n], opened.cutoff)
+            if reader.is_active
+            and under_way.get(n, 0) <= served[n]
+            and self.wanted(reader, served[n], opened.cutoff)
         }
 
     def wanted(self, reader: Reader, after: int, cutoff: int) -> set[int]:
