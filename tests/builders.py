@@ -23,7 +23,7 @@ from syndicate.model import (
     SourceKind,
     UncertainPolicy,
 )
-from syndicate.storage import articles, deliveries, editions, newsletters, sources
+from syndicate.storage import articles, audience, deliveries, editions, newsletters, sources
 from syndicate.storage.deliveries import DeliveryOutcome
 
 __all__ = [
@@ -142,8 +142,8 @@ def open_edition(conn: Connection, newsletter_id: int, now: datetime, **changes:
     found = articles.list_mailable_articles(conn, newsletter_id, after=0, cutoff=opened.cutoff)
     if found:
         editions.put_articles(conn, opened.id, found)
-    deliveries.supersede(conn, opened)
-    deliveries.freeze_audience(conn, opened, reason="weekly reader")
+    audience.supersede(conn, opened)
+    audience.freeze_audience(conn, opened, reason="weekly reader")
     return opened
 
 

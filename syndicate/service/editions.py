@@ -23,7 +23,7 @@ from syndicate.model import (
     Newsletter,
 )
 from syndicate.service.installation import Installation
-from syndicate.storage import articles, deliveries, editions, newsletters
+from syndicate.storage import articles, audience, deliveries, editions, newsletters
 from syndicate.storage.engine import reading, writing
 
 __all__ = [
@@ -114,7 +114,7 @@ def _open(
 ) -> Opened | None:
     wanted = None if cadence == ANY_CADENCE else cadence
     cutoff = articles.current_sequence(conn)
-    lowest = deliveries.lowest_watermark(conn, newsletter.id, wanted)
+    lowest = audience.lowest_watermark(conn, newsletter.id, wanted)
     found = []
     if lowest is not None:
         found = articles.list_mailable_articles(conn, newsletter.id, after=lowest, cutoff=cutoff)
@@ -135,8 +135,8 @@ def _open(
         return None
     ordered = order_articles(found, newsletter.topics)
     editions.put_articles(conn, edition.id, ordered)
-    deliveries.supersede(conn, edition)
-    readers = deliveries.freeze_audience(conn, edition, reason=reason)
+    audience.supersede(conn, edition)
+    readers = audience.freeze_audience(conn, edition, reason=reason)
     if not readers:
         raise _NothingToSend
     compiled = compile_edition(
@@ -145,7 +145,7 @@ def _open(
     subject = plan_variant(compiled, tuple(a.id for a in ordered)).subject
     editions.put_compiled(conn, edition.id, subject=subject, compiled=compiled.to_bytes())
     selections: dict[tuple[int, ...], int] = {}
-    for (watermark, topics), count in deliveries.list_selections(conn, edition.id).items():
+    for (watermark, topics), count in audience.list_selections(conn, edition.id).items():
         chosen = select_articles(ordered, watermark=watermark, cutoff=cutoff, topics=topics)
         key = tuple(a.id for a in chosen)
         selections[key] = selections.get(key, 0) + count

@@ -20,7 +20,7 @@ from syndicate.model import (
     Source,
     UncertainPolicy,
 )
-from syndicate.storage import articles, deliveries, editions
+from syndicate.storage import articles, audience, deliveries, editions
 from syndicate.storage.engine import reading, writing
 from tests.builders import (
     add_article,
@@ -54,7 +54,7 @@ def publish(connection: Connection, now: datetime, source: Source) -> Callable[.
     return lambda **changes: add_article(connection, source.id, now, **changes)
 
 
-def audience(connection: Connection, edition: Edition) -> list[int]:
+def readers_of(connection: Connection, edition: Edition) -> list[int]:
     return [row.subscriber_id for row in deliveries.list_deliveries(connection, edition.id)]
 
 
@@ -89,7 +89,7 @@ def test_only_readers_who_are_active_and_not_suppressed_are_in_the_audience(
 
     opened = open_edition(connection, newsletter.id, now)
 
-    assert audience(connection, opened) == [by_status[SubscriptionStatus.ACTIVE].subscriber_id]
+    assert readers_of(connection, opened) == [by_status[SubscriptionStatus.ACTIVE].subscriber_id]
 
 
 def test_a_delivery_holds_what_it_takes_to_make_the_same_message_at_every_attempt(
@@ -120,8 +120,9 @@ def test_an_edition_is_for_its_cadence_and_a_manual_one_for_all(
     def frozen(cadence: str) -> list[int]:
         edition = add_edition(connection, newsletter.id, now, cadence=cadence)
         editions.put_articles(connection, edition.id, found)
-        deliveries.freeze_audience(connection, edition, reason="reader")
-        ids = audience(connection, edition)
+        count = audience.freeze_audience(connection, edition, reason="reader")
+        ids = readers_of(connection, edition)
+        assert count == len(ids)
         editions.change_edition_state(connection, edition.id, EditionState.CANCELLED, now=now)
         deliveries.cancel_open(connection, edition.id)
         return ids
@@ -142,7 +143,7 @@ def test_who_has_been_served_everything_gets_no_mail(
 
     opened = open_edition(connection, newsletter.id, now)
 
-    assert audience(connection, opened) == [r.subscriber_id for r in readers[:3]]
+    assert readers_of(connection, opened) == [r.subscriber_id for r in readers[:3]]
     watermarks = [row.watermark for row in deliveries.list_deliveries(connection, opened.id)]
     assert watermarks == [0, 1, 2]
 
@@ -173,7 +174,7 @@ def test_topics_decide_together_with_the_watermark_whether_there_is_anything_new
 
     opened = open_edition(connection, newsletter.id, now)
 
-    assert audience(connection, opened) == sorted(ids[name] for name in expected)
+    assert readers_of(connection, opened) == sorted(ids[name] for name in expected)
 
 
 def test_an_article_that_the_edition_does_not_include_is_nothing_new(
@@ -184,7 +185,7 @@ def test_an_article_that_the_edition_does_not_include_is_nothing_new(
 
     opened = open_edition(connection, newsletter.id, now)
 
-    assert audience(connection, opened) == []
+    assert readers_of(connection, opened) == []
 
 
 def test_a_freeze_happens_as_a_whole_or_not_at_all(engine: Engine, now: datetime) -> None:
@@ -198,7 +199,7 @@ def test_a_freeze_happens_as_a_whole_or_not_at_all(engine: Engine, now: datetime
     def open_and_fail() -> None:
         with writing(engine) as conn:
             opened = open_edition(conn, newsletter.id, now)
-            assert len(audience(conn, opened)) == 3
+            assert len(readers_of(conn, opened)) == 3
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -216,10 +217,10 @@ def test_a_reader_is_frozen_once_into_an_edition(
     add_reader(connection, newsletter.id, now)
     opened = add_edition(connection, newsletter.id, now)
 
-    assert deliveries.freeze_audience(connection, opened, reason="r") == 0, "it has no articles yet"
+    assert audience.freeze_audience(connection, opened, reason="r") == 0, "it has no articles yet"
     again = open_edition(connection, newsletter.id, now, slot="b")
 
-    assert len(audience(connection, again)) == 1
+    assert len(readers_of(connection, again)) == 1
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_a_reader_joins_the_next_edition_once_the_last_copy_is_settled(
 
     second = open_edition(connection, newsletter.id, now, slot="next", policy=policy)
 
-    assert audience(connection, second) == ([reader.subscriber_id] if is_in else [])
+    assert readers_of(connection, second) == ([reader.subscriber_id] if is_in else [])
 
 
 def test_an_open_copy_of_another_newsletter_is_no_hindrance(
@@ -265,7 +266,7 @@ def test_an_open_copy_of_another_newsletter_is_no_hindrance(
     for newsletter_id in (newsletter.id, other.id):
         reader = add_reader(connection, newsletter_id, now)
         opened = open_edition(connection, newsletter_id, now)
-        assert audience(connection, opened) == [reader.subscriber_id]
+        assert readers_of(connection, opened) == [reader.subscriber_id]
 
 
 def test_what_is_uncertain_under_hold_counts_as_served(
@@ -282,7 +283,7 @@ def test_what_is_uncertain_under_hold_counts_as_served(
     publish()
     third = open_edition(connection, newsletter.id, now, slot="third")
 
-    assert audience(connection, nothing_new) == []
+    assert readers_of(connection, nothing_new) == []
     (row,) = deliveries.list_deliveries(connection, third.id)
     assert row.watermark == first.cutoff == 1
     assert states_of(connection, first) == {reader.subscriber_id: S.UNCERTAIN}
@@ -358,7 +359,7 @@ def test_who_waits_in_an_edition_that_stands_still_gets_the_newer_one(
     second = open_edition(connection, newsletter.id, now, slot="second")
 
     assert states_of(connection, first) == {reader: becomes}
-    assert audience(connection, second) == ([reader] if becomes is S.SKIPPED else [])
+    assert readers_of(connection, second) == ([reader] if becomes is S.SKIPPED else [])
 
 
 def test_an_edition_is_not_superseded_by_an_older_one_or_by_another_newsletter(
@@ -371,9 +372,9 @@ def test_an_edition_is_not_superseded_by_an_older_one_or_by_another_newsletter(
     add_reader(connection, other.id, now)
     held = open_edition(connection, newsletter.id, now, state=EditionState.HELD)
 
-    deliveries.supersede(connection, older)
-    deliveries.supersede(connection, add_edition(connection, other.id, now))
-    deliveries.supersede(connection, held)
+    audience.supersede(connection, older)
+    audience.supersede(connection, add_edition(connection, other.id, now))
+    audience.supersede(connection, held)
 
     assert states_of(connection, held) == {reader: S.PENDING}
 
@@ -397,7 +398,7 @@ def test_a_copy_that_was_given_back_after_its_edition_was_cancelled_does_not_shu
 
     second = open_edition(connection, newsletter.id, now, slot="second")
 
-    assert audience(connection, second) == [reader.subscriber_id]
+    assert readers_of(connection, second) == [reader.subscriber_id]
     assert states_of(connection, first)[reader.subscriber_id] not in {S.PENDING, S.DEFERRED}
 
 
@@ -414,11 +415,11 @@ def test_an_attempt_whose_sender_died_after_the_edition_was_cancelled_does_not_s
     deliveries.cancel_open(connection, first.id)
 
     alive = open_edition(connection, newsletter.id, now + timedelta(seconds=14), slot="alive")
-    assert audience(connection, alive) == [], "its sender may still be waiting for the answer"
+    assert readers_of(connection, alive) == [], "its sender may still be waiting for the answer"
     assert states_of(connection, first) == {reader: S.ATTEMPTING}
 
     dead = open_edition(connection, newsletter.id, now + timedelta(seconds=15), slot="dead")
-    assert audience(connection, dead) == [reader]
+    assert readers_of(connection, dead) == [reader]
     assert states_of(connection, first) == {reader: S.UNCERTAIN}
 
 
@@ -435,7 +436,7 @@ def test_what_is_uncertain_in_a_cancelled_edition_under_hold_still_counts_as_ser
 
     second = open_edition(connection, newsletter.id, now, slot="second")
 
-    assert audience(connection, second) == []
+    assert readers_of(connection, second) == []
 
 
 @pytest.mark.parametrize("state", [EditionState.HELD, EditionState.PAUSED])
@@ -456,7 +457,7 @@ def test_what_is_uncertain_in_an_edition_that_waits_for_the_operator_counts_as_s
     publish()
     third = open_edition(connection, newsletter.id, now, slot="third")
 
-    assert audience(connection, nothing_new) == []
+    assert readers_of(connection, nothing_new) == []
     assert [row.watermark for row in deliveries.list_deliveries(connection, third.id)] == [first.cutoff]
 
 
@@ -478,7 +479,7 @@ def test_an_attempt_whose_sender_died_in_an_edition_that_stands_still_does_not_s
     second = open_edition(connection, newsletter.id, now, slot="second")
 
     assert states_of(connection, first) == {reader: S.UNCERTAIN}
-    assert audience(connection, second) == [reader]
+    assert readers_of(connection, second) == [reader]
 
 
 @pytest.mark.parametrize("between", [S.SENT, S.UNCERTAIN])
@@ -516,14 +517,14 @@ def test_a_copy_that_was_retried_is_not_superseded_by_an_edition_that_does_not_b
 def test_the_lowest_watermark_is_that_of_the_active_readers_of_a_cadence(
     connection: Connection, now: datetime, newsletter: Newsletter
 ) -> None:
-    assert deliveries.lowest_watermark(connection, newsletter.id, None) is None
+    assert audience.lowest_watermark(connection, newsletter.id, None) is None
     add_reader(connection, newsletter.id, now, "a", watermark=5)
     add_reader(connection, newsletter.id, now, "b", watermark=3, cadence=Cadence.DAILY)
     add_reader(connection, newsletter.id, now, "c", watermark=1, status=SubscriptionStatus.PAUSED)
 
-    assert deliveries.lowest_watermark(connection, newsletter.id, None) == 3
-    assert deliveries.lowest_watermark(connection, newsletter.id, Cadence.WEEKLY) == 5
-    assert deliveries.lowest_watermark(connection, newsletter.id, Cadence.MONTHLY) is None
+    assert audience.lowest_watermark(connection, newsletter.id, None) == 3
+    assert audience.lowest_watermark(connection, newsletter.id, Cadence.WEEKLY) == 5
+    assert audience.lowest_watermark(connection, newsletter.id, Cadence.MONTHLY) is None
 
 
 def test_selections_count_readers_by_what_decides_their_articles(
@@ -542,7 +543,7 @@ def test_selections_count_readers_by_what_decides_their_articles(
 
     opened = open_edition(connection, newsletter.id, now)
 
-    assert deliveries.list_selections(connection, opened.id) == {
+    assert audience.list_selections(connection, opened.id) == {
         (0, ()): 2,
         (0, ("coast",)): 1,
         (0, ("coast", "craft")): 1,
