@@ -35,6 +35,7 @@ __all__ = [
     "SubscribeResult",
     "change_preferences",
     "confirm",
+    "end_subscriptions",
     "enrol",
     "erase",
     "subscribe",
@@ -206,6 +207,27 @@ def unsubscribe_all(
     suppression.suppress(
         conn, person.email_key, reason=SuppressionReason.UNSUBSCRIBE_ALL, now=now, evidence=method
     )
+
+
+def end_subscriptions(conn: Connection, newsletter_id: int, *, now: datetime, text: str) -> int:
+    """Ends every subscription of a newsletter that is no more; returns how many. ``text`` is recorded."""
+    count = 0
+    for status in (SubscriptionStatus.ACTIVE, SubscriptionStatus.PAUSED, SubscriptionStatus.PENDING):
+        while page := store.list_subscribers(conn, newsletter_id, status=status, limit=500):
+            for reader in page:
+                store.set_status(conn, reader.subscription.id, SubscriptionStatus.UNSUBSCRIBED)
+                store.record_consent(
+                    conn,
+                    subscriber_id=reader.subscriber.id,
+                    newsletter_id=newsletter_id,
+                    action="withdrawn",
+                    method=ConsentMethod.OPERATOR,
+                    now=now,
+                    text=text,
+                    proof="by hand",
+                )
+            count += len(page)
+    return count
 
 
 def change_preferences(

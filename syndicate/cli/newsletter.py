@@ -212,7 +212,7 @@ def list_(ctx: typer.Context) -> None:
 def remove(ctx: typer.Context, slug: Slug, yes: Yes = False) -> None:
     """Delete a newsletter with its editions.
 
-    Sources, articles and the people who subscribe to it stay.
+    Its subscriptions end; sources, articles and people stay.
     """
     from syndicate.service.newsletters import get_newsletter, remove_newsletter
 

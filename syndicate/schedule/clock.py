@@ -65,24 +65,22 @@ def _open_scheduled(inst: Installation, newsletter: Newsletter) -> int:
         slot = find_due_slot(schedule, zone, now)
         if slot is None:
             continue
-        if schedule.cadence in newsletter.cadences:
-            late = now - slot.at > timedelta(hours=inst.settings.delivery.late_after_h)
-            edition = open_edition(
-                inst,
-                newsletter,
-                cadence=schedule.cadence,
-                slot=slot.local,
-                reason=f"{schedule.cadence} reader",
-                held=f"its slot {slot.local} was missed" if late else "",
-            )
-            opened += edition is not None
+        # Also for a cadence that is no longer on offer: who chose it while it was is still served.
+        late = now - slot.at > timedelta(hours=inst.settings.delivery.late_after_h)
+        edition = open_edition(
+            inst,
+            newsletter,
+            cadence=schedule.cadence,
+            slot=slot.local,
+            reason=f"{schedule.cadence} reader",
+            held=f"its slot {slot.local} was missed" if late else "",
+        )
+        opened += edition is not None
         mark_slot(inst, newsletter, schedule.cadence, slot.local)
     return opened
 
 
 def _open_immediate(inst: Installation, newsletter: Newsletter) -> int:
-    if Cadence.IMMEDIATE not in newsletter.cadences:
-        return 0
     edition = open_edition(
         inst,
         newsletter,
@@ -107,12 +105,17 @@ class Clock:
         """Begins to ring, at once and then at intervals."""
         scheduler = BackgroundScheduler(
             timezone="UTC",
-            executors={"default": ThreadPoolExecutor(2)},
+            executors={"default": ThreadPoolExecutor(3)},
             # A loop that was blocked for a second would drop the job silently by default.
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
         now = self.inst.clock()
-        for ring, seconds in ((self.collect, _COLLECT_EVERY_S), (self.send, _SEND_EVERY_S)):
+        rings = (
+            (self.collect, _COLLECT_EVERY_S),
+            (self.send_letters, _SEND_EVERY_S),
+            (self.send, _SEND_EVERY_S),
+        )
+        for ring, seconds in rings:
             scheduler.add_job(
                 self._guarded, "interval", [ring], seconds=seconds, next_run_time=now, id=ring.__name__
             )
@@ -133,13 +136,19 @@ class Clock:
             refresh_feeds(self.inst)
         open_due_editions(self.inst)
 
-    def send(self) -> None:
-        """Sends letters and whatever editions have readers who are ready; after a fault of the relay none,
-        until a while has passed.
+    def send_letters(self) -> None:
+        """Sends the letters that wait, in a ring of their own: who has just subscribed must not wait for a
+        whole edition.
         """
-        if self._resume_at is not None and self.inst.clock() < self._resume_at:
+        if not self._is_waiting():
+            send_letters(self.inst)
+
+    def send(self) -> None:
+        """Sends whatever editions have readers who are ready; after a fault of the relay none, until a while
+        has passed.
+        """
+        if self._is_waiting():
             return
-        send_letters(self.inst)
         for edition in list_unfinished(self.inst):
             if self._stopping.is_set():
                 return
@@ -153,6 +162,9 @@ class Clock:
                 self._resume_at = self.inst.clock() + self._wait
                 self._wait = min(self._wait * 2, _LONGEST_WAIT)
                 return
+
+    def _is_waiting(self) -> bool:
+        return self._resume_at is not None and self.inst.clock() < self._resume_at
 
     def _send_one(self, edition_id: int) -> RelayError | None:
         if not has_work(self.inst, edition_id):

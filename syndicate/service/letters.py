@@ -11,6 +11,9 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection
 
+from subscribers import suppression
+from subscribers.addresses import parse_address
+from subscribers.consent import LIFTABLE
 from subscribers.model import Subscriber, Subscription
 from syndicate.deliver.backoff import decide_next_attempt
 from syndicate.deliver.outcome import Envelope, Outcome, OutcomeKind
@@ -85,7 +88,8 @@ def queue_confirmation(
 def send_letters(inst: Installation) -> int:
     """Sends the letters whose time has come; returns how many the relay took."""
     with writing(inst.engine) as conn:
-        waiting = letters.mark_letters(conn, limit=_BATCH, now=inst.clock(), lease_s=_LEASE_S)
+        marked = letters.mark_letters(conn, limit=_BATCH, now=inst.clock(), lease_s=_LEASE_S)
+        waiting = [letter for letter in marked if not _is_suppressed(inst, conn, letter)]
     if not waiting:
         return 0
     outcomes = asyncio.run(_deliver(inst, waiting))
@@ -93,6 +97,17 @@ def send_letters(inst: Installation) -> int:
         for letter, outcome in zip(waiting, outcomes, strict=True):
             _record(inst, conn, letter, outcome)
     return sum(outcome.kind is OutcomeKind.SENT for outcome in outcomes)
+
+
+def _is_suppressed(inst: Installation, conn: Connection, letter: Letter) -> bool:
+    """Suppression has the last word here too, but for those reasons that confirming lifts."""
+    key = parse_address(letter.recipient, allow_private=True).key
+    found = suppression.find(conn, key, secret=inst.settings.secret)
+    if found is None or found.reason in LIFTABLE:
+        return False
+    reply = f"suppressed: {found.reason}"
+    letters.record_letter(conn, letter.id, state=DeliveryState.FAILED, reply=reply, next_attempt_at=None)
+    return True
 
 
 async def _deliver(inst: Installation, waiting: list[Letter]) -> tuple[Outcome, ...]:

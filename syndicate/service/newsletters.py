@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from sqlalchemy.exc import IntegrityError
+
 from subscribers.addresses import parse_address
 from subscribers.errors import SubscribersError
 from subscribers.model import Cadence
+from subscribers.subscribing import end_subscriptions
 from syndicate.digest.render import render_subject
 from syndicate.errors import TemplateError, UsageError
 from syndicate.model import Newsletter, Schedule, UncertainPolicy, slugify
@@ -88,13 +91,16 @@ def add_newsletter(inst: Installation, slug: str, changes: NewsletterChanges) ->
     values = defaults | changes.fields()
     values.setdefault("from_name", values["title"])
     _check(values)
-    with writing(inst.engine) as conn:
-        if any(n.slug == slug for n in newsletters.list_newsletters(conn)):
-            raise UsageError(f"newsletter '{slug}' is there already; 'newsletter edit {slug}' changes it")
-        added = newsletters.add_newsletter(conn, now=now, slug=slug, **values)
-        for entry in _schedules(added, changes, {}, now_local=_local(inst, added)):
-            newsletters.put_schedule(conn, entry)
-        return added
+    try:
+        with writing(inst.engine) as conn:
+            added = newsletters.add_newsletter(conn, now=now, slug=slug, **values)
+            for entry in _schedules(added, changes, {}, now_local=_local(inst, added)):
+                newsletters.put_schedule(conn, entry)
+            return added
+    except IntegrityError:
+        raise UsageError(
+            f"newsletter '{slug}' is there already; 'newsletter edit {slug}' changes it"
+        ) from None
 
 
 def edit_newsletter(inst: Installation, slug: str, changes: NewsletterChanges) -> Newsletter:
@@ -149,9 +155,11 @@ def mark_slot(inst: Installation, newsletter: Newsletter, cadence: Cadence, loca
 
 
 def remove_newsletter(inst: Installation, slug: str) -> None:
-    """Deletes a newsletter with its editions; sources, articles and subscribers stay."""
+    """Deletes a newsletter with its editions and ends its subscriptions; the rest stays."""
     with writing(inst.engine) as conn:
-        newsletters.remove_newsletter(conn, newsletters.get_newsletter(conn, slug).id)
+        found = newsletters.get_newsletter(conn, slug)
+        end_subscriptions(conn, found.id, now=inst.clock(), text=f"{found.title} was removed")
+        newsletters.remove_newsletter(conn, found.id)
 
 
 def _local(inst: Installation, newsletter: Newsletter) -> str:

@@ -147,7 +147,8 @@ def import_subscribers(
     statement: str,
     on_line: Callable[[LineReport], None],
 ) -> None:
-    """Reads a CSV file and tells the fate of each line; writes only with ``apply``, all lines or none.
+    """Reads a CSV file and tells the fate of each line; writes only with ``apply``: every line that
+    can be used, in one transaction.
 
     Raises UsageError for a file that cannot be opened, or is no list of subscribers.
     """

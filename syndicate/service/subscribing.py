@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -34,8 +35,11 @@ __all__ = [
 ]
 
 #: What the form says that somebody agrees to; it goes into the consent record word for word.
-FORM_TEXT = "Subscribe by e-mail. You get a mail with a link to confirm, and can leave with one click."
-CONFIRM_TEXT = "Confirm your subscription"
+FORM_TEXT: Final = "Subscribe by e-mail. You get a mail with a link to confirm, and can leave with one click."
+CONFIRM_TEXT: Final = "Confirm your subscription"
+
+#: How many articles a newsletter's first edition may go back; our choice.
+_FIRST_EDITION: Final = 30
 
 
 class FormProblems(Exception):
@@ -63,10 +67,12 @@ def offer_of(newsletter: Newsletter) -> Offer:
 def initial_watermark(conn: Connection, newsletter: Newsletter) -> int:
     """Where a new subscription begins: with what comes next.
 
-    Before a newsletter's first edition that is everything it has accepted to be mailed, so that the first
-    edition is not empty for those who were there from the start.
+    Before a newsletter's first edition that is the latest of what it has accepted to be mailed, so that the
+    first edition is not empty for those who were there from the start.
     """
-    return articles.current_sequence(conn) if editions.has_editions(conn, newsletter.id) else 0
+    if editions.has_editions(conn, newsletter.id):
+        return articles.current_sequence(conn)
+    return articles.sequence_before_latest(conn, newsletter.id, _FIRST_EDITION)
 
 
 def subscribe(

@@ -55,6 +55,7 @@ __all__ = [
     "list_newsletter_articles",
     "list_used_topics",
     "revise_article",
+    "sequence_before_latest",
     "take_sequences",
 ]
 
@@ -289,6 +290,23 @@ def list_mailable_articles(conn: Connection, newsletter_id: int, *, after: int, 
         .order_by(article.c.sorts_at.desc(), article.c.sequence.desc())
     )
     return [_article(row) for row in conn.execute(query)]
+
+
+def sequence_before_latest(conn: Connection, newsletter_id: int, count: int) -> int:
+    """The sequence after which a newsletter has ``count`` articles to be mailed, or 0 if it has no more."""
+    query = (
+        select(article.c.sequence)
+        .join(newsletter_source, newsletter_source.c.source_id == article.c.source_id)
+        .where(
+            newsletter_source.c.newsletter_id == newsletter_id,
+            article.c.sequence > newsletter_source.c.from_sequence,
+            article.c.origin != Origin.BASELINE,
+        )
+        .order_by(article.c.sequence.desc())
+        .offset(count)
+        .limit(1)
+    )
+    return conn.execute(query).scalar() or 0
 
 
 def list_edition_articles(conn: Connection, edition_id: int) -> list[Article]:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Row,
     and_,
     bindparam,
+    case,
     exists,
     func,
     literal,
@@ -38,7 +39,7 @@ from sqlalchemy import (
 
 from subscribers.audience import select_mailable
 from subscribers.tables import subscription
-from syndicate.model import Delivery, DeliveryState, UncertainPolicy
+from syndicate.model import Delivery, DeliveryState, EditionState, UncertainPolicy
 from syndicate.storage.tables import delivery, edition
 
 __all__ = [
@@ -164,7 +165,8 @@ def record_outcomes(
         )
         .values(
             state=bindparam("to_state"),
-            reply=bindparam("to_reply"),
+            # The relay's words often quote the address, which an erased person has left here.
+            reply=case((delivery.c.address == "", "erased"), else_=bindparam("to_reply")),
             next_attempt_at=bindparam("to_next_attempt_at"),
             attempts=delivery.c.attempts - bindparam("unattempted"),
         )
@@ -260,6 +262,8 @@ def retry(conn: Connection, edition_id: int, states: Collection[DeliveryState]) 
             copy.c.subscription_id == delivery.c.subscription_id,
             copy.c.edition_id != edition_id,
             copy.c.state.in_([*_OPEN, _S.SENT]),
+            # What is uncertain in a cancelled edition brings nobody anything.
+            or_(copy.c.state != _S.UNCERTAIN, other.c.state != EditionState.CANCELLED),
             copy.c.watermark < cutoff,
             other.c.cutoff > delivery.c.watermark,
         )

@@ -42,8 +42,8 @@ def _stored(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_newsletter(conn: Connection, *, now: datetime, **values: Any) -> Newsletter:
-    """Stores a newsletter; ``values`` are the fields of Newsletter that an operator sets. The slug must be
-    new: the caller has looked.
+    """Stores a newsletter; ``values`` are the fields of Newsletter that an operator sets. Raises
+    IntegrityError if the slug is taken.
     """
     conn.execute(
         insert(newsletter).values(**_stored(values), content_version=1, changed_at=now, created_at=now)
@@ -62,7 +62,10 @@ def edit_newsletter(conn: Connection, newsletter_id: int, *, now: datetime, **va
 
 def get_newsletter(conn: Connection, slug: str) -> Newsletter:
     """The newsletter of this slug. Raises NotFound, which names those that exist."""
-    row = conn.execute(select(newsletter).where(newsletter.c.slug == slug)).one_or_none()
+    # PostgreSQL refuses a text with NUL in it, which an address on the web may well have.
+    row = None
+    if "\x00" not in slug:
+        row = conn.execute(select(newsletter).where(newsletter.c.slug == slug)).one_or_none()
     if row is None:
         raise NotFound("newsletter", slug, [n.slug for n in list_newsletters(conn)])
     return _newsletter(row)

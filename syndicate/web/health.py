@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 
 from syndicate.errors import OperationError
 from syndicate.storage.engine import reading
-from syndicate.web.forms import installation
+from syndicate.web.forms import NOT_KEPT, installation
 
 __all__ = ["ROUTES"]
 
@@ -20,8 +20,8 @@ def health_show(request: Request) -> Response:
         with reading(installation(request).engine) as conn:
             conn.execute(text("SELECT 1"))
     except OperationError:
-        return JSONResponse({"status": "database unavailable"}, status_code=503)
-    return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
+        return JSONResponse({"status": "database unavailable"}, status_code=503, headers=NOT_KEPT)
+    return JSONResponse({"status": "ok"}, headers=NOT_KEPT)
 
 
 ROUTES: list[BaseRoute] = [Route("/healthz", health_show)]

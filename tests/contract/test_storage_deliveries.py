@@ -22,7 +22,7 @@ from syndicate.model import (
     Source,
     UncertainPolicy,
 )
-from syndicate.storage import deliveries, tables
+from syndicate.storage import deliveries, editions, tables
 from syndicate.storage.engine import reading, writing
 from tests.builders import (
     add_article,
@@ -461,6 +461,17 @@ def test_a_retry_of_what_is_uncertain_under_hold_sends_what_the_newer_edition_le
     record(connection, newer, range(1, 6), S.SENT)
 
     assert deliveries.retry(connection, held.id, {S.UNCERTAIN}) == 1
+
+
+def test_a_retry_is_not_kept_back_by_what_is_uncertain_in_a_cancelled_edition(
+    connection: Connection, now: datetime, newsletter: Newsletter, edition: Edition
+) -> None:
+    put(connection, edition, 1, S.UNCERTAIN)
+    editions.change_edition_state(connection, edition.id, EditionState.CANCELLED, now=now)
+    newer = open_edition(connection, newsletter.id, now, slot="newer", state=EditionState.SENDING)
+    put(connection, newer, 1, S.UNCERTAIN)
+
+    assert deliveries.retry(connection, newer.id, {S.UNCERTAIN}) == 1
 
 
 def test_an_erased_person_leaves_the_counts_and_nothing_that_tells_who_it_was(

@@ -142,9 +142,8 @@ def test_ctrl_c_in_the_middle_ends_with_one_line(site: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/feed"
         text = (site / "syndicate.toml").read_text("utf-8")
-        (site / "syndicate.toml").write_text(
-            text.replace("allow_private = []", 'allow_private = ["127.0.0.1/32"]'), "utf-8"
-        )
+        patient = 'allow_private = ["127.0.0.1/32"]\ndeadline_s = 600'
+        (site / "syndicate.toml").write_text(text.replace("allow_private = []", patient), "utf-8")
         with started(site, "source", "add", url) as process:
             connection, _ = silent.accept()
             with connection:
