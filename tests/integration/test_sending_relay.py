@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from subscribers.audience import select_active
 from syndicate.errors import StateError
 from syndicate.model import DeliveryState, Edition, EditionState, Newsletter, UncertainPolicy
 from syndicate.service.editions import report_edition, retry_edition
@@ -55,7 +56,7 @@ class World:
 
     def watermarks(self) -> dict[str, int]:
         with reading(self.inst.engine) as conn:
-            found = deliveries.select_active(self.newsletter.id, None)
+            found = select_active(self.newsletter.id, None)
             return {row.name.lower(): row.watermark for row in conn.execute(found)}
 
     def mails_to(self, name: str) -> list[bytes]:
