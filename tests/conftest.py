@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, text
 from syndicate.storage.engine import migrate, open_engine, writing
 from tests.web_site import Website, build, open_website
 
-# A search that may find something new belongs to whoever can look into it: locally each run is another one, in
-# CI each is the same. No deadline in either: machines are shared, and time belongs in benchmarks.
+# A search that may find something new belongs to whoever can look into it: locally each run is another one,
+# in CI each is the same. No deadline in either: machines are shared, and time belongs in benchmarks.
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if "CI" in os.environ else "local")
