@@ -232,7 +232,9 @@ def resume_edition(inst: Installation, edition_id: int) -> Edition:
 
 
 def cancel_edition(inst: Installation, edition_id: int) -> Edition:
-    """Ends an edition: nobody is attempted any more. Their articles come with the next one."""
+    """Ends an edition: nobody is attempted any more. The articles come with the next one to whoever has not
+    been served newer ones since; to a reader who has, the copy ends as skipped, with the reason on record.
+    """
     with writing(inst.engine) as conn:
         edition = editions.change_edition_state(conn, edition_id, EditionState.CANCELLED, now=inst.clock())
         deliveries.cancel_open(conn, edition_id)

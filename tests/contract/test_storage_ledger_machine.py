@@ -238,11 +238,18 @@ class LedgerMachine(RuleBasedStateMachine):
         }
 
     def operate(self, data: st.DataObject) -> None:
-        """The operator does something to one of the last editions."""
-        what = data.draw(st.sampled_from(["retry", "pause", "resume", "resume", "cancel", "give up"]))
-        edition_id = data.draw(st.sampled_from(sorted(self.frozen, reverse=True)[:3]))
+        """The operator does something to an edition; mostly to one where it has consequences."""
+        what = data.draw(st.sampled_from(["retry"] * 3 + ["pause", "resume", "resume", "cancel", "give up"]))
         with writing(self.engine) as conn:
-            state = editions.get_edition(conn, edition_id).state
+            found = {edition.id: edition.state for edition in editions.list_editions(conn)}
+            sensible = {
+                "retry": [n for n in found if {S.FAILED, S.UNCERTAIN} & set(self.last_states[n].values())],
+                "resume": [n for n, state in found.items() if state in STANDING],
+                "cancel": [sender.edition_id for sender in self.busy()],
+                "pause": [sender.edition_id for sender in self.busy()],
+            }
+            edition_id = data.draw(st.sampled_from(sensible.get(what) or list(found)))
+            state = found[edition_id]
             match what:
                 case "retry" if state is not EditionState.CANCELLED:
                     deliveries.retry(conn, edition_id, {S.FAILED, S.UNCERTAIN})
@@ -256,6 +263,9 @@ class LedgerMachine(RuleBasedStateMachine):
                 case "give up":
                     long_ago = self.now - timedelta(hours=1)
                     deliveries.expire_deferred(conn, edition_id, opened_before=long_ago)
+
+    def busy(self) -> list[Sender]:
+        return [sender for sender in self.senders.values() if sender.window]
 
     # Senders.
 
@@ -433,7 +443,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def finish(self, edition_id: int) -> None:
         with writing(self.engine) as conn:
             edition = editions.get_edition(conn, edition_id)
-            if edition.state is EditionState.CANCELLED:
+            if edition.state is EditionState.CANCELLED or not OPEN & set(states_of(conn, edition).values()):
                 return
             if edition.state is not EditionState.SENDING:
                 editions.change_edition_state(conn, edition_id, EditionState.SENDING, now=self.now)
