@@ -296,6 +296,7 @@ def load_settings(path: Path | None = None) -> Settings:
         raise ConfigurationError([f"{file}: not valid TOML: {error}"]) from None
     unknown = [key for key in content if key not in Settings.model_fields or key == "folder"]
     problems = [f"{file}: unknown section [{key}]{_one_of(_sections())}" for key in unknown]
+    problems += _unknown_variables()
     try:
         settings = Settings(**{k: v for k, v in content.items() if k not in unknown})
     except SettingsError as error:
@@ -325,6 +326,19 @@ def _sections() -> list[str]:
 
 def _one_of(names: list[str]) -> str:
     return f"; one of {', '.join(names)}"
+
+
+def _unknown_variables() -> list[str]:
+    # The library passes over what it does not know, so a slip of the pen would go unnoticed.
+    problems = []
+    for name in sorted(os.environ):  # noqa: TID251 - this is the module that the rule points to
+        if not name.upper().startswith(_PREFIX):
+            continue
+        section, divided, _ = name[len(_PREFIX) :].lower().partition("__")
+        if section not in _sections():
+            hint = "" if divided else ", and two underscores after it"
+            problems.append(f"{name}: unknown section [{section}]{_one_of(_sections())}{hint}")
+    return problems
 
 
 def _malformed_variables() -> list[str]:

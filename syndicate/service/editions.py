@@ -86,9 +86,16 @@ def open_edition(
     """
     try:
         with writing(inst.engine) as conn:
-            return _open(inst, conn, newsletter, cadence=cadence, slot=slot, reason=reason, held=held)
+            opened = _open(inst, conn, newsletter, cadence=cadence, slot=slot, reason=reason, held=held)
     except _NothingToSend:
         return None
+    if opened is not None:
+        # Only now: what a plan does is taken back, and so is whatever fails before the commit.
+        edition = opened.edition
+        _log.info(
+            "edition_opened", edition_id=edition.id, readers=opened.readers, articles=len(opened.articles)
+        )
+    return opened
 
 
 def plan_edition(inst: Installation, newsletter: Newsletter, *, cadence: str) -> Opened | None:
@@ -149,7 +156,6 @@ def _open(
         chosen = select_articles(ordered, watermark=watermark, cutoff=cutoff, topics=topics)
         key = tuple(a.id for a in chosen)
         selections[key] = selections.get(key, 0) + count
-    _log.info("edition_opened", edition_id=edition.id, readers=readers, articles=len(ordered))
     edition = editions.get_edition(conn, edition.id)
     return Opened(edition=edition, readers=readers, articles=tuple(ordered), selections=selections)
 

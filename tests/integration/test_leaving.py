@@ -12,16 +12,26 @@ from starlette.testclient import TestClient
 
 from subscribers.model import Cadence, SubscriptionStatus
 from subscribers.store import get_subscription, list_consent
+from syndicate.model import EditionState
 from syndicate.schedule.clock import open_due_editions
 from syndicate.service.feeds import get_feed
 from syndicate.service.letters import send_letters
 from syndicate.service.newsletters import remove_newsletter
 from syndicate.service.people import suppress_address
+from syndicate.service.sending import send_edition
+from syndicate.service.sources import remove_source
 from syndicate.service.subscribing import initial_watermark
 from syndicate.storage.engine import reading, writing
 from syndicate.web.app import create_app
 from tests import builders
-from tests.installation_builders import FakeClock, make_installation, publish, relay_in_thread
+from tests.installation_builders import (
+    FakeClock,
+    articles_to,
+    make_installation,
+    open_now,
+    publish,
+    relay_in_thread,
+)
 
 
 def test_a_letter_to_an_address_that_was_suppressed_meanwhile_is_not_sent(
@@ -89,3 +99,20 @@ def test_an_address_with_nul_in_it_is_not_found(engine: Engine, tmp_path: Path, 
     assert web.get(path).status_code == 404
     assert web.post("/%00/subscribe", data={"email": "a@example.com"}).status_code == 404
     assert get_feed(inst, "tide", "rss").body
+
+
+def test_a_source_that_is_removed_while_an_edition_is_open_takes_nothing_from_its_readers(
+    engine: Engine, tmp_path: Path
+) -> None:
+    with relay_in_thread() as server:
+        inst = make_installation(engine, tmp_path, port=server.port)
+        with writing(engine) as conn:
+            source = builders.add_source(conn, inst.clock())
+            newsletter = builders.add_newsletter(conn, inst.clock(), draws_from=[source.id])
+            builders.add_reader(conn, newsletter.id, inst.clock())
+        article_id = publish(inst, source.id)
+        edition = open_now(inst, newsletter)
+        remove_source(inst, source.id)
+        report = send_edition(inst, edition.id)
+    assert report.edition.state is EditionState.SENT
+    assert articles_to(server.accepted, "ada@example.com") == [[article_id]]

@@ -279,12 +279,27 @@ def test_a_variable_that_should_be_json_and_is_not_is_a_mistake_with_a_hint(
     assert problem == f'{name}: not valid JSON; a list is written as ["one", "two"]'
 
 
-def test_the_environment_cannot_move_the_folder_that_paths_are_relative_to(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SYNDICATE_FOLDER", "/elsewhere")
+SECTIONS = "one of site, database, smtp, fetch, delivery"
 
-    assert load_settings(write("")).folder == tmp_path
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("SYNDICATE_SMPT__HOST", f"unknown section [smpt]; {SECTIONS}"),
+        ("SYNDICATE_SMTP_HOST", f"unknown section [smtp_host]; {SECTIONS}, and two underscores after it"),
+        ("SYNDICATE_URL", f"unknown section [url]; {SECTIONS}, and two underscores after it"),
+        # Paths are relative to the configuration file's folder, which nothing can move.
+        ("SYNDICATE_FOLDER", f"unknown section [folder]; {SECTIONS}, and two underscores after it"),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_told_beside_every_other_mistake(
+    write: Write, monkeypatch: pytest.MonkeyPatch, name: str, told: str
+) -> None:
+    monkeypatch.setenv(name, "x")
+
+    assert problems(write("")) == (f"{name}: {told}",)
+    assert f"{name}: {told}" in problems(write("[site]\ntitle = 3"))
+    assert len(problems(write("[site]\ntitle = 3"))) == 2
 
 
 def test_secrets_come_from_files_of_their_own_relative_to_the_configuration(
