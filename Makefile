@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench prove pictures docs constraints clean
+.PHONY: help demo test lint format bench-delivery faults pictures docs constraints clean
 
 help:  ## Show what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,12 +34,21 @@ format: $(READY)  ## Put the code into its form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(READY)  ## Print the figures of composing, of the ledger and of sending
-	$(BIN)/python scripts/bench.py
-	$(BIN)/python scripts/bench_smtp.py
+bench-delivery: $(READY)  ## Print what delivering costs, beside other senders (BENCH=--full: with a million readers)
+	$(BIN)/python -m scripts.bench_delivery $(BENCH)
 
-prove: $(READY)  ## Kill the sender 200 times over 10,000 readers and account for every mail (eight minutes)
-	$(BIN)/python -m tests.faults.kill --kills 200 --readers 10000
+faults: $(READY)  ## Break everything that can break, in the long form, and account for every mail (an hour)
+	$(BIN)/python -m tests.faults.kill --database sqlite
+	$(BIN)/python -m tests.faults.kill --database postgresql
+	$(BIN)/python -m tests.faults.points --database sqlite
+	$(BIN)/python -m tests.faults.points --database postgresql --readers 10
+	$(BIN)/python -m tests.faults.unclear
+	$(BIN)/python -m tests.faults.tarpit
+	$(BIN)/python -m tests.faults.two_senders --database sqlite
+	$(BIN)/python -m tests.faults.two_senders --database postgresql
+	$(BIN)/python -m tests.faults.stops
+	$(BIN)/python -m tests.faults.breakdowns
+	$(BIN)/python -m tests.faults.machine
 
 pictures: $(READY)  ## Render mails and pages in Chromium at three widths, light and dark, into pictures/
 	$(BIN)/python scripts/pictures.py

@@ -91,7 +91,7 @@ def _envelopes(message: bytes, count: int, *, is_canonical: bool) -> list[Envelo
             key=key,
             sender=_SENDER,
             recipient=f"reader{key}@example.com",
-            message=message,
+            pieces=(message,),
             is_canonical=is_canonical,
         )
         for key in range(count)
@@ -103,7 +103,7 @@ def _ours(port: int, envelopes: Sequence[Envelope], connections: int) -> None:
         host="127.0.0.1",
         port=port,
         username="",
-        password="",
+        read_password=lambda: "",
         tls="none",
         connections=connections,
         rate_s=0.0,

@@ -108,17 +108,26 @@ def _settings() -> Iterator[str]:
     yield "# Settings\n"
     yield "They come from `syndicate.toml`, then from the environment as `SYNDICATE_<SECTION>__<KEY>`, which"
     yield "goes first. Relative paths start at the configuration file's folder."
-    for section, field in Settings.model_fields.items():
-        model = field.annotation
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            continue
-        yield f"\n## [{section}]\n"
-        yield f"{(model.__doc__ or '').split(': ', 1)[-1].strip().capitalize()}\n"
+    for model in _models():
+        title, _, what = (model.__doc__ or "").partition(": ")
+        yield f"\n## {title}\n"
+        yield f"{what[:1].upper()}{what[1:]}\n"
         yield "| key | default | meaning |"
         yield "|---|---|---|"
         for key, its in model.model_fields.items():
             meaning = _cell(its.description or "") + _choices(its.annotation)
             yield f"| `{key}` | {_default(its.default)} | {meaning} |"
+
+
+def _models() -> Iterator[type[BaseModel]]:
+    """The model of each section, once: relays with a name have the keys of [smtp]."""
+    shown: set[type[BaseModel]] = set()
+    for field in Settings.model_fields.values():
+        # A section that is written once for each thing of its kind is a dict of them.
+        model = (get_args(field.annotation) or (field.annotation,))[-1]
+        if isinstance(model, type) and issubclass(model, BaseModel) and model not in shown:
+            shown.add(model)
+            yield model
 
 
 def _default(value: object) -> str:

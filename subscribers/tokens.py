@@ -6,16 +6,15 @@ asks for is still allowed: that is decided in ``consent``.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
+from binascii import b2a_base64
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from itsdangerous import Signer
-
 from subscribers.errors import ExpiredLink, InvalidLink
+from subscribers.mac import Mac
 
 __all__ = ["CONFIRM_LIFETIME", "ConfirmLink", "Links"]
 
@@ -29,6 +28,7 @@ _MAX_SKEW: Final = timedelta(minutes=5)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MIN_SECRET_BYTES: Final = 16  # 128 bits
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")  # RFC 4648 section 5
 _TOKEN: Final = re.compile(r"[1-9][0-9]{0,18}(?:\.[0-9]{1,18})?\.[A-Za-z0-9_-]{43}")
 
 
@@ -51,9 +51,9 @@ class Links:
     def __init__(self, secret: bytes) -> None:
         if len(secret) < _MIN_SECRET_BYTES:
             raise ValueError(f"the secret has {len(secret)} bytes; at least {_MIN_SECRET_BYTES} are needed")
-        self._confirm = _signer(secret, "confirm")
-        self._unsubscribe = _signer(secret, "unsubscribe")
-        self._preferences = _signer(secret, "preferences")
+        self._confirm = _purpose(secret, "confirm")
+        self._unsubscribe = _purpose(secret, "unsubscribe")
+        self._preferences = _purpose(secret, "preferences")
 
     def confirm(self, subscription_id: int, *, now: datetime) -> str:
         """The token that confirms a subscription, for ``CONFIRM_LIFETIME`` from now."""
@@ -84,18 +84,20 @@ class Links:
         return int(_read(self._preferences, token))
 
 
-def _signer(secret: bytes, purpose: str) -> Signer:
-    return Signer(secret, salt=f"subscribers.{purpose}", key_derivation="hmac", digest_method=hashlib.sha256)
+def _purpose(secret: bytes, purpose: str) -> Mac:
+    return Mac(hmac.digest(secret, f"subscribers.{purpose}".encode("ascii"), "sha256"))
 
 
-def _sign(signer: Signer, value: str) -> str:
-    return signer.sign(value).decode("ascii")
+def _sign(mac: Mac, value: str) -> str:
+    # The form is that of itsdangerous' Signer, whose tokens are in mails that have long been sent.
+    signature = b2a_base64(mac.digest(value.encode("ascii")), newline=False)
+    return f"{value}.{signature.translate(_URL_SAFE, b'=').decode('ascii')}"
 
 
-def _read(signer: Signer, token: str) -> str:
-    # Signed again and compared as text, not unsigned: base64 has several spellings of the same bytes, and
+def _read(mac: Mac, token: str) -> str:
+    # Signed again and compared as text, not decoded: base64 has several spellings of the same bytes, and
     # only the one that we wrote is ours.
     value = token.rpartition(".")[0]
-    if not _TOKEN.fullmatch(token) or not hmac.compare_digest(_sign(signer, value), token):
+    if not _TOKEN.fullmatch(token) or not hmac.compare_digest(_sign(mac, value), token):
         raise InvalidLink
     return value

@@ -294,7 +294,6 @@ class Edition:
     subject: str  #: of the whole edition, for lists; a reader's own may differ
     opened_at: datetime
     finished_at: datetime | None
-    fence: int  #: grows each time another sender takes the edition over
 
     @property
     def cadence_filter(self) -> str | None:

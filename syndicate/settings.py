@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -43,6 +45,8 @@ __all__ = [
     "CONFIG_NAME",
     "DatabaseSettings",
     "DeliverySettings",
+    "DkimSettings",
+    "DomainSettings",
     "FetchSettings",
     "Settings",
     "SiteSettings",
@@ -56,6 +60,12 @@ _PREFIX: Final = "SYNDICATE_"
 #: 128 bits as hexadecimal digits; our choice.
 _SECRET_LENGTH: Final = 32
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+#: The relay of [smtp], among those of [relays.NAME].
+_FIRST_RELAY: Final = "smtp"
+#: What an environment variable can say too, and two underscores apart from what follows.
+_RELAY_NAME: Final = re.compile(r"(?=.{1,32}\Z)[a-z0-9]+([_-][a-z0-9]+)*")
+_LABEL: Final = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9])?"
+_DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 
 
 def _known_zone(name: str) -> str:
@@ -80,6 +90,22 @@ def _network(value: Any) -> IPv4Network | IPv6Network:
         return ip_network(value)
     except ValueError:
         raise ValueError(f"'{value}' is not a network; write it as 10.1.0.0/16, not as a name") from None
+
+
+def _relay_name(name: str) -> str:
+    if name == _FIRST_RELAY:
+        raise ValueError("the relay of this name is described in [smtp]")
+    if not _RELAY_NAME.fullmatch(name):
+        raise ValueError(f"'{name}' cannot name a relay; use small letters, digits and single hyphens")
+    return name
+
+
+def _domain_name(name: str) -> str:
+    if not _DOMAIN.fullmatch(name):
+        raise ValueError(
+            f"'{name}' is not a domain in its ASCII form; use small letters, and xn-- names for other scripts"
+        )
+    return name
 
 
 TimeZoneName = Annotated[str, AfterValidator(_known_zone)]
@@ -130,15 +156,24 @@ class DatabaseSettings(_Section):
 
 
 class SmtpSettings(_Section):
-    """[smtp]: the relay that mail is handed to."""
+    """[smtp]: the relay that mail is handed to; further ones are [relays.NAME], with the same keys."""
 
+    transport: Literal["smtp", "maildir", "sendmail"] = Field(
+        default="smtp",
+        description="A server, a folder on this machine (`path`), or a program on it that takes mail.",
+    )
     host: str = Field(default="localhost", description="Name of the relay; its certificate must match it.")
     port: int = Field(
         default=587, ge=1, le=65535, description="587 for starttls, 465 for implicit, as a rule."
     )
     username: str = Field(default="", description="For AUTH; empty for a relay that asks for none.")
     password: SecretStr | None = Field(default=None, description="For AUTH.")
-    password_file: Path | None = Field(default=None, description="File that holds the password.")
+    password_file: Path | None = Field(
+        default=None, description="File that holds the password; read anew for each connection."
+    )
+    auth: Literal["password", "xoauth2"] = Field(
+        default="password", description="`xoauth2` if the password is an access token."
+    )
     tls: Literal["starttls", "implicit", "none"] = Field(
         default="starttls", description="`none` only to this machine, or with `insecure = true`."
     )
@@ -148,14 +183,39 @@ class SmtpSettings(_Section):
     ca_file: Path | None = Field(
         default=None, description="PEM file of an own certificate authority to trust as well."
     )
+    path: Path | None = Field(
+        default=None,
+        description="The folder of `maildir`, or the program of `sendmail` (default: /usr/sbin/sendmail).",
+    )
+    connections: int = Field(
+        default=0, ge=0, le=200, description="Connections to it; 0: as many as [delivery] says."
+    )
+    rate_s: float = Field(default=0.0, ge=0, description="Messages a second to it; 0: as [delivery] says.")
+    per_day: int = Field(default=0, ge=0, description="Messages a day to it at most; 0 for no limit.")
+    weight: int = Field(
+        default=1, ge=1, le=1000, description="Its share of the mail beside those of the other relays."
+    )
+    messages_per_connection: int = Field(
+        default=0, ge=0, description="A new connection after so many messages; 0 for no limit."
+    )
+    warm_up_from: date | None = Field(
+        default=None,
+        description="First day of a new sender's warm-up, which limits each day; before it nothing is sent.",
+    )
+    warm_up_start: int = Field(default=0, ge=0, description="Messages on the first day of the warm-up.")
+    warm_up_growth: float = Field(
+        default=1.5, gt=1, le=10, description="How many times more than the day before, until `per_day`."
+    )
 
     # Checks of one field against another stand on the later field: a validator of the whole section would
     # be silent as long as anything else in it is wrong.
     @field_validator("insecure")
     @classmethod
     def _is_safe(cls, insecure: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's signature
+        if info.data.get("transport") != "smtp" or info.data.get("tls") != "none":
+            return insecure
         host = info.data.get("host")
-        if info.data.get("tls") == "none" and host not in {None, *_LOOPBACK} and not insecure:
+        if host not in {None, *_LOOPBACK} and not insecure:
             raise ValueError(f'tls = "none" would send mail to {host} in clear text; set true if you mean it')
         return insecure
 
@@ -165,6 +225,34 @@ class SmtpSettings(_Section):
         if info.data.get("username") and info.data.get("password") is None and path is None:
             raise ValueError("username is set and password is not; set password or password_file")
         return path
+
+    @field_validator("auth")
+    @classmethod
+    def _has_user(cls, auth: str, info: ValidationInfo) -> str:
+        if auth == "xoauth2" and info.data.get("username") == "":
+            raise ValueError('"xoauth2" needs username: the account that the token is for')
+        return auth
+
+    @field_validator("path")
+    @classmethod
+    def _has_place(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        match info.data.get("transport"):
+            case "smtp" if path is not None:
+                raise ValueError('is of transport = "maildir" or "sendmail" only')
+            case "maildir" if path is None:
+                raise ValueError('missing; transport = "maildir" puts mail into this folder')
+            case "sendmail" if path is None:
+                return Path("/usr/sbin/sendmail")
+        return path
+
+    @field_validator("warm_up_start")
+    @classmethod
+    def _is_whole(cls, start: int, info: ValidationInfo) -> int:
+        if info.data.get("warm_up_from") is not None and not start:
+            raise ValueError("missing; set it to the first day's number of messages")
+        if start and info.data.get("warm_up_from", ...) is None:
+            raise ValueError("is set and warm_up_from is not; set warm_up_from to the first day")
+        return start
 
 
 class FetchSettings(_Section):
@@ -184,14 +272,23 @@ class FetchSettings(_Section):
 class DeliverySettings(_Section):
     """[delivery]: handing mail to the relay."""
 
-    connections: int = Field(default=8, ge=1, le=200, description="Connections to the relay.")
+    connections: int = Field(default=8, ge=1, le=200, description="Connections to each relay.")
     window: int | None = Field(
         default=None,
         ge=1,
         le=10_000,
-        description="Readers marked at once; a crash leaves at most these uncertain. Default: `connections`.",
+        description="Readers marked at once; a crash leaves at most these uncertain. "
+        "Default: the connections of all relays.",
     )
-    rate_s: float = Field(default=0.0, ge=0, description="Messages a second at most; 0 for no limit.")
+    rate_s: float = Field(
+        default=0.0, ge=0, description="Messages a second to each relay at most; 0 for no limit."
+    )
+    domain_connections: int = Field(
+        default=0, ge=0, description="Messages under way to one recipient domain at most; 0 for no limit."
+    )
+    domain_rate_s: float = Field(
+        default=0.0, ge=0, description="Messages a second to one recipient domain at most; 0 for no limit."
+    )
     lease_s: float = Field(
         default=15.0, ge=1, description="Seconds after which a silent sender counts as gone."
     )
@@ -201,11 +298,40 @@ class DeliverySettings(_Section):
     late_after_h: float = Field(
         default=6.0, gt=0, description="A slot missed by more hours than this opens held, for you to decide."
     )
+    stop_s: float = Field(
+        default=30.0, ge=0, description="Seconds for which a stop waits for the answers to what is under way."
+    )
 
-    @property
-    def window_size(self) -> int:
-        """The window in force."""
-        return self.window or self.connections
+
+class DomainSettings(_Section):
+    """[domains."gmail.com"]: limits for one recipient domain, over all relays."""
+
+    connections: int = Field(default=0, ge=0, description="Messages under way to it at most; 0 for no limit.")
+    rate_s: float = Field(default=0.0, ge=0, description="Messages a second to it; 0 for no limit.")
+
+
+class DkimSettings(_Section):
+    """[dkim]: signing mail ourselves; without a key the relay signs, or nobody."""
+
+    domain: str = Field(default="", description="Domain that signs: what stands after the @ of From.")
+    selector: str = Field(default="", description="Name of the key in the DNS of that domain.")
+    key_file: Path | None = Field(default=None, description="PEM file of the RSA key.")
+    ed25519_selector: str = Field(default="", description="Name of a second key, of the newer kind.")
+    ed25519_key_file: Path | None = Field(default=None, description="PEM file of the Ed25519 key.")
+    canonicalization: Literal["relaxed/simple", "relaxed/relaxed"] = Field(
+        default="relaxed/simple", description="`relaxed/relaxed` if a relay changes blanks in mails."
+    )
+
+    @field_validator("key_file", "ed25519_key_file")
+    @classmethod
+    def _has_selector(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        name = str(info.field_name).replace("key_file", "selector")
+        selector = info.data.get(name)
+        if path is None and selector:
+            raise ValueError(f"{name} is set and this is not; the two belong together")
+        if path is not None and selector == "":
+            raise ValueError(f"is set and {name} is not; the two belong together")
+        return path
 
 
 class Settings(BaseSettings):
@@ -218,8 +344,11 @@ class Settings(BaseSettings):
     site: SiteSettings = SiteSettings()
     database: DatabaseSettings = DatabaseSettings()
     smtp: SmtpSettings = SmtpSettings()
+    relays: dict[Annotated[str, AfterValidator(_relay_name)], SmtpSettings] = {}
     fetch: FetchSettings = FetchSettings()
     delivery: DeliverySettings = DeliverySettings()
+    domains: dict[Annotated[str, AfterValidator(_domain_name)], DomainSettings] = {}
+    dkim: DkimSettings = DkimSettings()
     folder: Path = Field(default=Path(), description="The configuration file's folder.", exclude=True)
 
     @classmethod
@@ -248,10 +377,30 @@ class Settings(BaseSettings):
             )
         return value.encode()
 
-    @cached_property
-    def smtp_password(self) -> str:
-        """The relay's password, or empty."""
-        return self._secret_of(self.smtp.password, self.smtp.password_file, "[smtp] password_file")
+    @property
+    def all_relays(self) -> Mapping[str, SmtpSettings]:
+        """Each relay in use by its name, in the file's order, with what [delivery] says for all of them.
+
+        That of [smtp] is the first, named "smtp"; it is left out where only [relays.NAME] are set.
+        """
+        return {name: self._completed(relay) for name, relay in self._relays_in_use().items()}
+
+    @property
+    def window_size(self) -> int:
+        """The window in force: how many readers one sender marks at once."""
+        if self.delivery.window:
+            return self.delivery.window
+        relays = self._relays_in_use().values()
+        return sum(relay.connections or self.delivery.connections for relay in relays)
+
+    def relay_password(self, name: str) -> str:
+        """The password of a relay, or empty; one in a file is read anew each time.
+
+        Raises ConfigurationError if the file cannot be read.
+        """
+        place = _title(_FIRST_RELAY if name == _FIRST_RELAY else "relays", name)
+        relay = self._relays_in_use()[name]
+        return self._secret_of(relay.password, relay.password_file, f"{place} password_file")
 
     @property
     def time_zone(self) -> ZoneInfo:
@@ -265,6 +414,18 @@ class Settings(BaseSettings):
         if head == "sqlite:///" and name and not name.startswith(("/", ":")):
             return f"{head}{self.folder / name}"
         return self.database.url
+
+    def _relays_in_use(self) -> Mapping[str, SmtpSettings]:
+        is_first_used = not self.relays or _FIRST_RELAY in self.model_fields_set
+        return ({_FIRST_RELAY: self.smtp} if is_first_used else {}) | self.relays
+
+    def _completed(self, relay: SmtpSettings) -> SmtpSettings:
+        return relay.model_copy(
+            update={
+                "connections": relay.connections or self.delivery.connections,
+                "rate_s": relay.rate_s or self.delivery.rate_s,
+            }
+        )
 
     def _secret_of(self, value: SecretStr | None, path: Path | None, place: str) -> str:
         if value is not None:
@@ -367,8 +528,21 @@ def _is_json(text: str) -> bool:
 
 def _keys(section: str) -> dict[str, FieldInfo]:
     field = Settings.model_fields.get(section)
-    model = field.annotation if field else None
+    model = get_args(field.annotation)[-1] if field and _is_named(section) else field and field.annotation
     return model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
+
+
+def _is_named(section: str) -> bool:
+    """Whether the section is written [section.NAME], once for each thing of its kind."""
+    field = Settings.model_fields.get(section)
+    return field is not None and get_origin(field.annotation) is dict
+
+
+def _title(section: str, name: str = "") -> str:
+    """A section as it is written in the file."""
+    if not name or name == section:
+        return f"[{section}]"
+    return f"[{section}.{name}]" if re.fullmatch(r"[\w-]+", name, re.ASCII) else f'[{section}."{name}"]'
 
 
 def _brief(error: OSError | UnicodeDecodeError) -> str:
@@ -376,14 +550,25 @@ def _brief(error: OSError | UnicodeDecodeError) -> str:
 
 
 def _problem(file: Path, detail: Mapping[str, Any]) -> str:
-    location = [str(part) for part in detail["loc"]]
-    section, key = location[0], location[1] if len(location) > 1 else ""
-    variable = f"{_PREFIX}{section}__{key}".upper() if key else f"{_PREFIX}{section}".upper()
-    place = f"{file}: [{section}] {key}".rstrip()
+    location = [str(part) for part in detail["loc"] if part != "[key]"]
+    section, rest = location[0], location[1:]
+    depth = 2 if _is_named(section) else 1
+    name, key = "".join(rest[: depth - 1]), "".join(rest[depth - 1 : depth])
+    variable = _PREFIX + "__".join(part for part in (section, name, key) if part).upper()
+    place = f"{file}: {_title(section, name)} {key}".rstrip()
     if variable in os.environ:  # noqa: TID251 - this is the module that the rule points to
         place = variable
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        known = list(_keys(section))
-        message = f"unknown setting{_one_of(known)}" if known else "unknown setting"
-    return f"{place}: {message}"
+    return f"{place}: {_explained(section, detail)}"
+
+
+def _explained(section: str, detail: Mapping[str, Any]) -> str:
+    match detail["type"]:
+        case "extra_forbidden":
+            known = list(_keys(section))
+            hint = '; a domain is written in quotes: [domains."gmail.com"]' if section == "domains" else ""
+            return f"unknown setting{_one_of(known) if known else ''}{hint}"
+        case "model_type" | "dict_type":
+            title = _title(section, "NAME" if _is_named(section) else "")
+            return f"not a section; write {title} in a line of its own, its settings below"
+        case _:
+            return str(detail["msg"]).removeprefix("Value error, ")

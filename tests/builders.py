@@ -23,8 +23,9 @@ from syndicate.model import (
     SourceKind,
     UncertainPolicy,
 )
-from syndicate.storage import articles, audience, deliveries, editions, newsletters, sources
+from syndicate.storage import articles, audience, deliveries, editions, newsletters, shards, sources
 from syndicate.storage.deliveries import DeliveryOutcome
+from syndicate.storage.shards import Shard
 
 __all__ = [
     "add_article",
@@ -32,9 +33,12 @@ __all__ = [
     "add_newsletter",
     "add_reader",
     "add_source",
+    "lease",
     "make_outcome",
     "make_parsed",
     "mark_all",
+    "mark_shard",
+    "mark_window",
     "open_edition",
     "states_of",
 ]
@@ -144,12 +148,46 @@ def open_edition(conn: Connection, newsletter_id: int, now: datetime, **changes:
         editions.put_articles(conn, opened.id, found)
     audience.supersede(conn, opened)
     audience.freeze_audience(conn, opened, reason="weekly reader")
+    shards.cut_shards(conn, opened.id, now=now)
     return opened
+
+
+def lease(
+    conn: Connection, edition: Edition, now: datetime, *, owner: str = "a", lease_s: float = 15.0
+) -> Shard:
+    """The next shard of an edition that is due and free."""
+    taken = shards.lease_shard(conn, edition.id, owner=owner, now=now, lease_s=lease_s)
+    assert taken is not None, "no shard is due and free"
+    return taken
+
+
+def mark_window(
+    conn: Connection, edition: Edition, now: datetime, *, fence: int = 1, limit: int = 1000, after: int = 0
+) -> list[Delivery]:
+    """Marks the next readers whose turn it is, as one sender of the whole edition does, and tells what is
+    said of them from then on.
+    """
+    while ready := deliveries.list_ready(conn, edition.id, after=after, last=2**62, limit=limit, now=now):
+        after = ready[-1].subscriber_id
+        readers = [row.subscriber_id for row in ready]
+        if marked := deliveries.mark(conn, edition.id, readers, fence=fence, now=now):
+            rows = deliveries.list_deliveries(conn, edition.id, [DeliveryState.ATTEMPTING])
+            return [row for row in rows if row.subscriber_id in marked]
+    return []
 
 
 def mark_all(conn: Connection, edition: Edition, now: datetime, *, fence: int = 1) -> list[Delivery]:
     """Marks whoever is ready."""
-    return deliveries.mark_window(conn, edition.id, fence=fence, limit=1000, now=now)
+    return mark_window(conn, edition, now, fence=fence)
+
+
+def mark_shard(conn: Connection, held: Shard, now: datetime, *, limit: int = 1000) -> list[int]:
+    """Marks the next readers of a shard whose turn it is, as its owner does."""
+    ready = deliveries.list_ready(
+        conn, held.edition_id, after=held.first_id - 1, last=held.last_id, limit=limit, now=now
+    )
+    readers = [row.subscriber_id for row in ready]
+    return sorted(deliveries.mark(conn, held.edition_id, readers, fence=held.fence, now=now))
 
 
 def make_outcome(

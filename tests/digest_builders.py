@@ -9,7 +9,8 @@ from typing import Any
 
 from subscribers.model import Cadence
 from syndicate.digest.compile import EditionInput
-from syndicate.digest.compose import ReaderValues
+from syndicate.digest.compiled import CompiledEdition
+from syndicate.digest.compose import ReaderValues, compose_message
 from syndicate.model import Article, Author, DateQuality, Newsletter, Origin, UncertainPolicy, slugify
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "make_article",
     "make_articles",
     "make_edition",
+    "make_message",
     "make_newsletter",
     "make_reader",
 ]
@@ -121,3 +123,8 @@ def make_reader(**changes: Any) -> ReaderValues:
         "preferences_url": f"{SITE}/preferences/abcdefghijklmnopqrstuvwxyz234567",
     }
     return ReaderValues(**values | changes)
+
+
+def make_message(edition: CompiledEdition, article_ids: Sequence[int], **reader: Any) -> bytes:
+    """A whole message, for the reader of ``make_reader``."""
+    return compose_message(edition, article_ids, make_reader(**reader)).to_bytes()

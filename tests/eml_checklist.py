@@ -37,6 +37,16 @@ class Eml:
         return self.raw.partition(b"\r\n\r\n")[0]
 
     @cached_property
+    def head_without_to(self) -> bytes:
+        """To may have an address beyond ASCII (RFC 6532): one line with nothing else, in sound UTF-8."""
+        return b"\r\n".join(
+            line
+            for line in self.head.split(b"\r\n")
+            if not re.fullmatch(rb"To: [^\x00-\x20\x7f]+", line)
+            or not line.decode("utf-8", "surrogateescape").isprintable()
+        )
+
+    @cached_property
     def body(self) -> bytes:
         return self.raw.partition(b"\r\n\r\n")[2]
 
@@ -118,7 +128,7 @@ def lines_are_short(eml: Eml) -> Iterator[str]:
 
 @rule(3)
 def it_is_seven_bit(eml: Eml) -> Iterator[str]:
-    if b"\0" in eml.raw or not eml.raw.isascii():
+    if b"\0" in eml.raw or not (eml.head_without_to + eml.body).isascii():
         yield "NUL or a byte beyond ASCII"
 
 
@@ -160,7 +170,7 @@ def message_id_is_well_formed(eml: Eml) -> Iterator[str]:
 
 @rule(8)
 def headers_are_ascii_or_encoded_words(eml: Eml) -> Iterator[str]:
-    if not eml.head.isascii():
+    if not eml.head_without_to.isascii():
         yield "a header is not ASCII"
     for word in re.findall(rb"=\?.*?\?[bqBQ]\?.*?\?=", eml.head):
         if len(word) > 75:
@@ -229,6 +239,16 @@ def it_says_that_it_is_automatic(eml: Eml) -> Iterator[str]:
         yield f"Precedence {eml.all('Precedence')}"
     if any(v != "auto-generated" for v in eml.all("Auto-Submitted")):
         yield f"Auto-Submitted {eml.all('Auto-Submitted')}"
+
+
+@rule(17)
+def feedback_id_is_for_sums(eml: Eml) -> Iterator[str]:
+    values = eml.all("Feedback-ID")
+    fields = values[0].split(":") if values else []
+    if len(values) != 1 or len(fields) > 4 or len(set(fields)) < len(fields):
+        yield f"Feedback-ID {values}"
+    if not fields or not re.fullmatch(r"[A-Za-z0-9]{5,15}", fields[-1]):
+        yield f"Feedback-ID {values} has no sender of 5 to 15 characters"
 
 
 @rule(18)

@@ -106,6 +106,7 @@ class ScriptedServer:
         self.connections = 0
         self.most_at_once = 0
         self.hanging = asyncio.Event()  #: set as soon as the plan has it hang somewhere
+        self.heard = asyncio.Event()  #: set with each command
         self._plan = {stage: _script(says) for stage, says in (plan or {}).items()}
         self._recipients = {
             recipient: {stage: _script(says) for stage, says in script.items()}
@@ -154,6 +155,7 @@ class ScriptedServer:
         while True:
             line = (await wire.reader.readuntil(b"\r\n")).decode("utf-8").removesuffix("\r\n")
             self.commands.append(line)
+            self.heard.set()
             verb = line.partition(" ")[0].upper()
             match verb:
                 case "EHLO" | "HELO":

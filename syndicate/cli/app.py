@@ -18,7 +18,7 @@ import typer
 
 from subscribers.errors import SubscribersError
 from syndicate import __version__
-from syndicate.cli import demo, edition, newsletter, sending, server, setup, site, source, subscriber
+from syndicate.cli import demo, dkim, edition, newsletter, sending, server, setup, site, source, subscriber
 from syndicate.cli.context import Globals
 from syndicate.cli.output import Output
 from syndicate.errors import SyndicateError, UsageError
@@ -53,6 +53,7 @@ app.add_typer(source.app, name="source")
 app.add_typer(newsletter.app, name="newsletter")
 app.add_typer(subscriber.app, name="subscriber")
 app.add_typer(edition.app, name="edition")
+app.add_typer(dkim.app, name="dkim")
 
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - typer's signature

@@ -91,6 +91,22 @@ def pause(ctx: typer.Context, edition_id: EditionId) -> None:
 
 
 @app.command()
+def hold(
+    ctx: typer.Context,
+    edition_id: EditionId,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever has to approve it.")] = "",
+) -> None:
+    """Stop an edition until somebody approves it.
+
+    What is on its way is finished. 'edition approve' lets it go on with exactly those who are left.
+    """
+    from syndicate.service.editions import hold_edition
+
+    with installation(ctx) as (inst, output):
+        _tell(output, hold_edition(inst, edition_id, reason or "by the operator"))
+
+
+@app.command()
 def resume(ctx: typer.Context, edition_id: EditionId) -> None:
     """Let a paused edition go on.
 

@@ -203,7 +203,11 @@ def _run(inst: Installation, output: Output, edition_id: int, reports: list[Send
     if report.fault is not None:
         output.warn(f"{report.fault}. Look at [smtp] in the configuration file.")
     if report.fault is not None or is_stopped():
-        output.warn("Stopped, with every answer on record: 'syndicate send' goes on where it stopped.")
+        answers = "with every answer on record"
+        if report.uncertain:
+            unclear = counted(report.uncertain, "reader")
+            answers = f"of {unclear} nobody knows yet: 'syndicate edition show {edition_id}' lists them"
+        output.warn(f"Stopped, {answers}. 'syndicate send' goes on where it stopped.")
         return False
     return True
 
@@ -214,6 +218,7 @@ def _summary(report: SendReport) -> dict[str, object]:
         "state": report.edition.state,
         "subject": report.edition.subject,
         "sent": report.sent,
+        "uncertain": report.uncertain,
         "deliveries": report.counts,
         "next_attempt_at": report.next_attempt_at,
         "error": str(report.fault) if report.fault else None,
@@ -228,7 +233,8 @@ def _show_reports(output: Output, reports: list[SendReport], nothing: str) -> No
         output.line(
             f"Edition {report.edition.id} '{report.edition.subject}' is {report.edition.state}: {counts}."
         )
-        if report.fault is None and report.next_attempt_at is not None:
+        waits = report.counts[DeliveryState.DEFERRED] + report.counts[DeliveryState.UNCERTAIN]
+        if report.fault is None and waits and report.next_attempt_at is not None:
             again = output.time(report.next_attempt_at)
             output.line(f"  tried again from {again}, by 'syndicate serve' or the next 'syndicate send'")
         unsettled = report.counts[DeliveryState.FAILED] + report.counts[DeliveryState.UNCERTAIN]

@@ -12,7 +12,7 @@ from typing import Final
 
 from syndicate.deliver.outcome import OutcomeKind, Stage
 
-__all__ = ["RelayFault", "blames_reader", "classify"]
+__all__ = ["RelayFault", "blames_reader", "classify", "is_overload"]
 
 #: An enhanced status code stands first in the text (RFC 2034 section 4).
 _STATUS: Final = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})(?!\S)")
@@ -65,6 +65,12 @@ def blames_reader(stage: Stage, reply: str) -> bool:
     if status is None or status[0] == 0:
         return stage is Stage.RCPT
     return status[0] not in _NOT_THE_READERS_SUBJECTS and status not in _NOT_THE_READERS
+
+
+def is_overload(code: int | None, reply: str) -> bool:
+    """Whether it asks for less: 421 at any time, or a refusal for now whose status is 4.7.x."""
+    status = _find_status(reply)
+    return code == 421 or (code is not None and code // 100 == 4 and status is not None and status[0] == 7)
 
 
 def _classify_command(stage: Stage, code: int | None, reply: str) -> OutcomeKind:

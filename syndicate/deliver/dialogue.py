@@ -8,17 +8,16 @@ that, the same queue is simply never longer than one.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from syndicate.deliver.classify import RelayFault, classify
 from syndicate.deliver.outcome import Envelope, OutcomeKind, Stage
+from syndicate.deliver.packing import Packer, Parcel, RefusedError
 from syndicate.deliver.replies import Extensions, Reply
-from syndicate.deliver.run import Run
-from syndicate.deliver.wire import encode_content, encode_path
+from syndicate.deliver.stream import Stream
 from syndicate.deliver.wording import clean_reply, with_code
-from syndicate.errors import AddressError, OperationError, RelayError
+from syndicate.errors import RelayError
 
 __all__ = ["Dialogue"]
 
@@ -26,95 +25,103 @@ __all__ = ["Dialogue"]
 #: Looked up once: on the path of each message the class would be asked thirty times.
 _MAIL, _RCPT, _DATA, _DOT = Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.DOT
 
-#: An edition has one sender.
-_encode_sender = lru_cache(maxsize=16)(encode_path)
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Transaction:
-    """A message on its way."""
-
-    place: int
-    mail: bytes
-    rcpt: bytes
-    content: tuple[bytes, ...]
-    is_refused_recipient: bool = False
-    is_settled: bool = False  #: what became of it is known; whatever is still said about it is noise
-
 
 #: What is written and then owed a reply: its stage, its message (None for RSET, which is no message's), its
 #: bytes. A bare tuple, since four of them are made for each message.
-_Command: TypeAlias = tuple[Stage, _Transaction | None, bytes]
+_Command: TypeAlias = tuple[Stage, Parcel | None, bytes]
 
 
 class Dialogue:
     """Turns the replies of a server that is ready for mail into outcomes, and messages into groups to write.
 
-    After ``is_over`` the connection is of no use and has to be closed.
+    After ``is_over`` the connection is of no use and has to be closed. ``share`` is how many messages it may
+    take, 0 for any number.
     """
 
-    def __init__(self, relay: str, extensions: Extensions) -> None:
+    def __init__(self, stream: Stream, extensions: Extensions, *, share: int = 0) -> None:
         self.is_over = False
-        self._relay, self._extensions = relay, extensions
+        #: How much of the group that was written last is content, with its final dot: that stands first.
+        self.content_bytes = 0
+        #: False for a connection that was at rest or settled a message: a server may end such a one at any
+        #: time, and that says nothing about the message that finds out.
+        self.is_fresh = True
+        self._stream, self._has_pipelining = stream, extensions.has_pipelining
+        self._packer = Packer(extensions)
         self._owed: deque[_Command] = deque()
         self._unwritten: list[_Command] = []
-        self._due: _Transaction | None = None  #: has its 354; the content comes next
+        self._due: Parcel | None = None  #: has its 354; the content comes next
+        self._pair: tuple[Parcel, Parcel] | None = (
+            None  #: whose content was written last, and what followed it
+        )
         self._has_transaction = (
             False  #: the server's, to be reset before another MAIL (RFC 5321 section 4.1.4)
         )
-        self._reserved: int | None = None
-
-    def begin(self, run: Run, slot: int, place: int, *, is_fresh: bool) -> None:
-        """Takes the first message of a run; the others are fetched as there is room for them.
-
-        ``is_fresh`` is False for a connection that was left from an earlier run: a server may end such a one
-        at any time, and that says nothing about the message that finds out.
-        """
-        self._run, self._slot, self._reserved = run, slot, place
-        self._is_fresh = is_fresh
+        self._left = share or -1  #: how many messages more; never 0 if there is no end
 
     @property
     def owed(self) -> Stage | None:
         """What the next reply will answer; None if none is due."""
         return self._owed[0][0] if self._owed else None
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether it has had its share of messages."""
+        return self._left == 0
+
     def advance(self, now_s: float) -> list[bytes]:
         """What is to be written now, as one group; nothing if replies are owed or nothing is left to do."""
-        if self.is_over:
-            return []
         if self._due is not None:
             return self._write_content(self._due, now_s)
-        if self._owed:
+        if self._owed or self.is_over:
             return []
         if not self._unwritten:
             self._queue_next(now_s)
+        self.content_bytes = 0
         return self._write_commands()
 
-    def take_reply(self, reply: Reply, *, is_content_out: bool = True) -> None:
-        """Matches a reply to what it is owed to.
+    def take_replies(self, replies: Sequence[Reply], now_s: float, *, is_content_out: bool = True) -> None:
+        """Matches replies to what they are owed to.
 
         ``is_content_out`` is False while content is known not to have left us: no such message was accepted,
         but it may have been refused.
         """
-        code, text = reply
-        if not self._owed:
-            self.end(f"a reply that nobody asked for: {code} {text}")
+        owed, self._stream.now_s = self._owed, now_s
+        if self._pair is not None and is_content_out and self._is_all_well(replies):
+            sent, self._due = self._pair
+            self._has_transaction = True
+            owed.clear()
+            self._settle_sent(sent, replies[0])
             return
-        stage, transaction, _ = self._owed[0]
-        is_good = code == 354 if stage is _DATA else code < 300
-        is_early = stage is _DOT and not is_content_out
-        if code < 400 and (is_early or not is_good):  # RFC 5321 section 4.3.2
-            self.end(f"a reply that is out of place: {code} {text}", is_dot_unsent=is_early)
-        elif code == 421 or is_early or (transaction is None and not is_good):
-            self.end(text, code=code)
-        else:
-            self._owed.popleft()
-            if transaction is None:
-                self._has_transaction = False
-            elif transaction.is_settled:
-                self._take_noise(stage, transaction, is_good=is_good)
+        for reply in replies:
+            if self.is_over:
+                return
+            if not owed:
+                self.end(f"a reply that nobody asked for: {reply.code} {reply.text}")
+                return
+            stage, parcel, _ = owed[0]
+            is_good = reply.code == 354 if stage is _DATA else reply.code < 300
+            is_early = stage is _DOT and not is_content_out
+            if not is_good or is_early or parcel is None or parcel.is_settled:
+                self._take_other(reply, is_good=is_good, is_early=is_early)
+                continue
+            owed.popleft()
+            if stage is _DOT:
+                self._settle_sent(parcel, reply)
+            elif stage is _DATA:
+                self._due = parcel
             else:
-                self._take_answer(stage, transaction, reply, is_good=is_good)
+                self._has_transaction = True
+
+    def _is_all_well(self, replies: Sequence[Reply]) -> bool:
+        """Whether one message was taken and the next one may follow: the usual case, seen at one glance."""
+        return (
+            len(replies) == len(self._owed) == 4
+            and self._owed[0][0] is _DOT
+            and replies[3].code == 354
+            and replies[0].code < 300
+            and replies[1].code < 300
+            and replies[2].code < 300
+        )
 
     def end(self, text: str, *, code: int | None = None, is_dot_unsent: bool = False) -> None:
         """The connection is lost, or has to be: decides what that means for each message on it.
@@ -123,123 +130,144 @@ class Dialogue:
         way had at most its commands written and is given back. Nor does the first message pay if the
         connection was not new and ended before its MAIL was answered.
         """
-        if self.is_over:
-            return
-        self.is_over = True
+        steps = self._close()
+        first = steps[0] if steps else None
+        if first is not None and (parcel := first[1]) is not None and not parcel.is_settled:
+            stage = _DATA if is_dot_unsent and first[0] is _DOT else first[0]
+            if self.is_fresh or stage is not _MAIL:
+                self._settle(parcel, stage, code, text)
+        self._give_back(steps)
+
+    def abandon(self, *, is_dot_unsent: bool = False) -> None:
+        """We end it ourselves: only content that may have left us whole makes its message uncertain."""
+        steps = self._close()
+        if steps and steps[0][0] is _DOT and not is_dot_unsent:
+            parcel = steps[0][1]
+            if parcel is not None and not parcel.is_settled:
+                self._settle(parcel, _DOT, None, "sending was stopped before the reply came")
+        self._give_back(steps)
+
+    def _close(self) -> list[_Command]:
+        """All that is on its way, in order. After this there is nothing more."""
         steps = [*self._owed, *self._unwritten]
         if self._due is not None:
             steps.insert(0, (_DATA, self._due, b""))
-        waiting = [t for t in dict.fromkeys(t for _, t, _ in steps) if t is not None and not t.is_settled]
-        if waiting and waiting[0] is steps[0][1] and (self._is_fresh or steps[0][0] is not _MAIL):
-            stage = _DATA if is_dot_unsent and steps[0][0] is _DOT else steps[0][0]
-            self._settle(waiting.pop(0), stage, code, text)
-        for transaction in reversed(waiting):
-            self._run.give_back(transaction.place)
+        self.is_over, self._due = True, None
+        self._owed.clear()
+        self._unwritten.clear()
+        return steps
 
-    def _take_answer(self, stage: Stage, transaction: _Transaction, reply: Reply, *, is_good: bool) -> None:
-        if stage is _DOT or not is_good:
-            transaction.is_refused_recipient = stage is _RCPT
-            self._settle(transaction, stage, reply.code, reply.text)
-        elif stage is _MAIL:
-            self._has_transaction = True
-        elif stage is _DATA:
-            self._due = transaction
+    def _give_back(self, steps: list[_Command]) -> None:
+        waiting = dict.fromkeys(t for _, t, _ in steps if t is not None and not t.is_settled)
+        for parcel in reversed(waiting):
+            self._stream.give_back(parcel.envelope)
 
-    def _take_noise(self, stage: Stage, transaction: _Transaction, *, is_good: bool) -> None:
+    def _take_other(self, reply: Reply, *, is_good: bool, is_early: bool) -> None:
+        """Whatever is not simply a yes to an open message."""
+        stage, parcel, _ = self._owed[0]
+        code, text = reply.code, reply.text
+        if code < 400 and (is_early or not is_good):  # RFC 5321 section 4.3.2
+            self.end(f"a reply that is out of place: {code} {text}", is_dot_unsent=is_early)
+        elif code == 421 or is_early or (parcel is None and not is_good):
+            self.end(text, code=code)
+        else:
+            self._owed.popleft()
+            if parcel is None:
+                self._has_transaction = False
+            elif parcel.is_settled:
+                self._take_noise(stage, parcel, is_good=is_good)
+            else:
+                parcel.is_refused_recipient = stage is _RCPT
+                self._settle(parcel, stage, code, text)
+
+    def _take_noise(self, stage: Stage, parcel: Parcel, *, is_good: bool) -> None:
         """What is said of a message after it was refused (RFC 2920 section 3.1)."""
         if stage is _RCPT:
-            transaction.is_refused_recipient = not is_good
+            parcel.is_refused_recipient = not is_good
         elif stage is _DATA and is_good:
-            if transaction.is_refused_recipient:
-                self._unwritten.append((_DOT, transaction, b".\r\n"))
+            if parcel.is_refused_recipient:
+                self._unwritten.append((_DOT, parcel, b".\r\n"))
                 self._has_transaction = False
             else:
-                self.is_over = True  # a recipient was accepted, and would get an empty message
+                self._give_back(self._close())  # a recipient was accepted, and would get an empty message
 
-    def _settle(self, transaction: _Transaction, stage: Stage, code: int | None, text: str) -> None:
-        transaction.is_settled, self._is_fresh = True, False
+    def _settle_sent(self, parcel: Parcel, reply: Reply) -> None:
+        parcel.is_settled, self.is_fresh = True, False
+        self._stream.settle_sent(parcel.envelope, reply.code, reply.text)
+
+    def _settle(self, parcel: Parcel, stage: Stage, code: int | None, text: str) -> None:
+        """Anything but a yes to the dot."""
+        parcel.is_settled, self.is_fresh = True, False
+        stream = self._stream
         self._unwritten.clear()
         verdict = classify(stage, code, text)
         if isinstance(verdict, RelayFault):
-            self.is_over = True
-            self._run.give_back(transaction.place, RelayError(self._relay, stage, with_code(code, text)))
+            fault = RelayError(stream.relay, stage, with_code(code, text))
+            stream.give_back(parcel.envelope, fault)
+            self._give_back(self._close())
         else:
-            self._run.settle(self._slot, transaction.place, verdict, stage, code, text)
+            stream.settle(parcel.envelope, verdict, stage, code, text)
 
-    def _write_content(self, transaction: _Transaction, now_s: float) -> list[bytes]:
-        self._due = None
-        if self._run.fault is not None:
-            self.is_over = True
-            self._run.give_back(transaction.place)
+    def _write_content(self, parcel: Parcel, now_s: float) -> list[bytes]:
+        stream = self._stream
+        if stream.fault is not None:
+            self._give_back(self._close())
             return []
-        self._owed.append((_DOT, transaction, b""))
+        if parcel.envelope.begin_before_s < now_s:
+            parcel.is_settled = True
+            stream.expire(parcel.envelope)
+            self._give_back(self._close())  # a lone dot would deliver an empty message
+            return []
+        self._due = self._pair = None
+        self._owed.append((_DOT, parcel, b""))
         self._has_transaction = False
-        group = list(transaction.content)
-        if self._extensions.has_pipelining:
-            self._queue_next(now_s)
-            group += self._write_commands()
+        self.content_bytes = parcel.content_bytes
+        group = [*parcel.content]
+        if self._has_pipelining and (follower := self._take_next(now_s)) is not None:
+            self._owed += ((_MAIL, follower, b""), (_RCPT, follower, b""), (_DATA, follower, b""))
+            group += (follower.mail, follower.rcpt, b"DATA\r\n")
+            self._pair = parcel, follower
         return group
 
     def _queue_next(self, now_s: float) -> None:
-        while (place := self._next_place(now_s)) is not None:
-            transaction = self._prepare(place, self._run.envelopes[place])
-            if transaction is not None:
-                if self._has_transaction:
-                    self._unwritten.append((_MAIL, None, b"RSET\r\n"))
-                self._unwritten.append((_MAIL, transaction, transaction.mail))
-                self._unwritten.append((_RCPT, transaction, transaction.rcpt))
-                self._unwritten.append((_DATA, transaction, b"DATA\r\n"))
-                return
+        """The commands of the next message, if there is one for this connection now."""
+        parcel = self._take_next(now_s)
+        if parcel is not None:
+            if self._has_transaction:
+                self._unwritten.append((_MAIL, None, b"RSET\r\n"))
+            self._unwritten += (
+                (_MAIL, parcel, parcel.mail),
+                (_RCPT, parcel, parcel.rcpt),
+                (_DATA, parcel, b"DATA\r\n"),
+            )
 
-    def _next_place(self, now_s: float) -> int | None:
-        if self._reserved is None:
-            return self._run.take_if_due(self._slot, now_s)
-        place, self._reserved = self._reserved, None
-        return place
+    def _take_next(self, now_s: float) -> Parcel | None:
+        stream = self._stream
+        while self._left and not stream.allowance.is_exceeded:
+            envelope = stream.take(now_s)
+            if envelope is None:
+                return None
+            try:
+                parcel = self._packer.pack(envelope)
+            except RefusedError as refusal:
+                self._refuse(envelope, refusal)
+            else:
+                self._left -= 1
+                return parcel
+        return None
+
+    def _refuse(self, envelope: Envelope, refusal: RefusedError) -> None:
+        """What cannot go out on this connection, which is ours to say: its sender is nobody's delivery."""
+        if refusal.stage is _MAIL:
+            self._stream.give_back(envelope, RelayError(self._stream.relay, _MAIL, clean_reply(str(refusal))))
+        else:
+            self._stream.settle(envelope, OutcomeKind.FAILED, refusal.stage, None, str(refusal))
 
     def _write_commands(self) -> list[bytes]:
         """All that are waiting, or one if the server wants to answer each before the next."""
-        count = len(self._unwritten) if self._extensions.has_pipelining else 1
-        group, self._unwritten = self._unwritten[:count], self._unwritten[count:]
+        if self._has_pipelining:
+            group, self._unwritten = self._unwritten, []
+        else:
+            group, self._unwritten = self._unwritten[:1], self._unwritten[1:]
         self._owed.extend(group)
         return [line for _, _, line in group]
-
-    def _prepare(self, place: int, envelope: Envelope) -> _Transaction | None:
-        """The message as it goes on the wire; None if it cannot, which is settled here."""
-        settle = self._run.settle
-        try:
-            recipient = encode_path(envelope.recipient)
-        except AddressError as error:
-            settle(self._slot, place, OutcomeKind.FAILED, Stage.ENVELOPE, None, str(error))
-            return None
-        try:
-            content, options = self._encode(envelope)
-        except OperationError as error:
-            settle(self._slot, place, OutcomeKind.FAILED, Stage.DATA, None, str(error))
-            return None
-        try:
-            sender = _encode_sender(envelope.sender)
-        except AddressError as error:
-            self._run.give_back(place, RelayError(self._relay, Stage.MAIL, clean_reply(f"sender {error}")))
-            return None
-        return _Transaction(
-            place=place,
-            mail=b"MAIL FROM:%b%b\r\n" % (sender, options),
-            rcpt=b"RCPT TO:%b\r\n" % recipient,
-            content=content,
-        )
-
-    def _encode(self, envelope: Envelope) -> tuple[tuple[bytes, ...], bytes]:
-        """Content and parameters of MAIL. Raises OperationError if the server would not take it."""
-        message, offered = envelope.message, self._extensions
-        size = len(message)  # before dots are doubled (RFC 1870 section 5)
-        if 0 < offered.max_bytes < size:
-            raise OperationError(f"the message has {size} bytes; the relay takes {offered.max_bytes}")
-        options = b" SIZE=%d" % size if offered.has_size else b""
-        if envelope.is_canonical:
-            return (message, b".\r\n"), options
-        if not message.isascii():
-            if not offered.has_8bitmime:
-                raise OperationError("the message is not 7-bit clean, and the relay takes nothing else")
-            options += b" BODY=8BITMIME"
-        return (encode_content(message),), options

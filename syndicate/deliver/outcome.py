@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
+from typing import NamedTuple
 
 from syndicate.errors import RelayError
 
@@ -31,6 +33,7 @@ class OutcomeKind(StrEnum):
     FAILED = "failed"  # refused for good
     UNCERTAIN = "uncertain"  # content went out and no reply came: nobody can know (RFC 1047)
     UNSENT = "unsent"  # no content went out and nobody but the relay is to blame: no attempt
+    STALE = "stale"  # no content went out, since the time to begin it had passed: no attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +43,25 @@ class Envelope:
     key: int  #: the caller's own; comes back in the outcome
     sender: str
     recipient: str
-    message: bytes = field(repr=False)  #: CRLF line ends, CRLF at the end; no dots doubled
-    #: The caller made it so that it is 7 bit, CRLF ends each line and no line begins with a dot: it goes out
-    #: unread. Looking through 40 KB costs twice as much as all the rest of sending them.
+    #: The message is their concatenation: CRLF line ends, CRLF at the end, no dots doubled. They are joined
+    #: once, on the way to the socket.
+    pieces: tuple[bytes, ...] = field(repr=False)
+    #: The caller made it so that it is 7 bit (but for the address of a recipient that ``needs_utf8``), CRLF
+    #: ends each line and no line begins with a dot: it goes out unread. Looking through 40 KB costs more than
+    #: all the rest of sending them.
     is_canonical: bool = False
+    #: By the loop's clock. After that its content is not begun any more and it comes back as stale: what
+    #: allowed it is too old by then, and an unsubscribe may have come since.
+    begin_before_s: float = inf
+
+    @property
+    def needs_utf8(self) -> bool:
+        """Whether only a relay that speaks SMTPUTF8 can take it: the local part is not ASCII (RFC 6531)."""
+        return not self.recipient.isascii() and not self.recipient.rpartition("@")[0].isascii()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of one envelope."""
+class Outcome(NamedTuple):
+    """What became of one envelope. A tuple, since it is made for each message."""
 
     key: int
     kind: OutcomeKind

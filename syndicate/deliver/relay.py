@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,12 +25,16 @@ class RelaySettings:
     host: str  #: its certificate has to match it
     port: int
     username: str  #: for AUTH; empty: none
-    password: str = field(repr=False)
+    #: Asked at each connection with a username, so that a token that was renewed is used at once.
+    read_password: Callable[[], str] = field(repr=False)
+    auth: Literal["password", "xoauth2"] = "password"  #: for ``xoauth2`` the password is the access token
     tls: Literal["starttls", "implicit", "none"]
     insecure: bool = False
     ca_file: Path | None = None  #: PEM, trusted beside the system's own authorities
     connections: int
     rate_s: float  #: messages a second; 0: no limit
+    messages_per_connection: int = 0  #: then a new one is opened; 0: no limit
+    idle_s: float = 30.0  #: a connection without work is closed after that
     local_hostname: str = ""  #: what we call ourselves in EHLO; empty: this machine's full name
 
     def __post_init__(self) -> None:

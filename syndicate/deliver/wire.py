@@ -19,22 +19,32 @@ __all__ = ["encode_content", "encode_path"]
 #: command or begin a parameter.
 _ASCII_ADDRESS: Final = re.compile(r"[!-;=?-~]+@[!-;=?A-~]+")
 
+#: The same with whatever may stand in an address of RFC 6531; what cannot be printed is refused beside it.
+_UTF8_ADDRESS: Final = re.compile(r"[^\s<>]+@[^\s<>@]+")
+
 #: A path of 256 octets without its angle brackets (RFC 5321 section 4.5.3.1.3).
 _MAX_ADDRESS: Final = 254
 
 
-def encode_path(address: str) -> bytes:
+def encode_path(address: str, *, is_utf8: bool = False) -> bytes:
     """The path ``<address>`` of MAIL and RCPT (RFC 5321 section 4.1.2), the domain as A-labels.
 
-    Raises AddressError for controls, blanks, angle brackets, more than 254 characters, and a local part
-    beyond ASCII: that takes SMTPUTF8 (RFC 6531), which we do not speak.
+    ``is_utf8`` is for a server that offers SMTPUTF8 (RFC 6531 section 3.3): then an address beyond ASCII goes
+    out as it is, in UTF-8. Raises AddressError for controls, blanks, angle brackets, more than 254 octets,
+    and without ``is_utf8`` for a local part beyond ASCII.
     """
-    encoded = address if address.isascii() else _with_a_labels(address)
-    if len(encoded) > _MAX_ADDRESS:
-        raise AddressError(address, f"has more than {_MAX_ADDRESS} characters; no server takes that")
-    if not _ASCII_ADDRESS.fullmatch(encoded):
+    if _ASCII_ADDRESS.fullmatch(address) and len(address) <= _MAX_ADDRESS:
+        return f"<{address}>".encode("ascii")
+    if is_utf8:
+        text, form = address, _UTF8_ADDRESS
+    else:
+        text, form = address if address.isascii() else _with_a_labels(address), _ASCII_ADDRESS
+    if not (form.fullmatch(text) and text.isprintable()):
         raise AddressError(address, "cannot be put into an SMTP command; write it as name@example.com")
-    return f"<{encoded}>".encode("ascii")
+    encoded = text.encode("utf-8")
+    if len(encoded) > _MAX_ADDRESS:
+        raise AddressError(address, f"has more than {_MAX_ADDRESS} octets; no server takes that")
+    return b"<%b>" % encoded
 
 
 def encode_content(message: bytes) -> bytes:
@@ -62,5 +72,5 @@ def _with_a_labels(address: str) -> str:
     except EmailNotValidError:
         raise AddressError(address, "is not an address that mail can be sent to") from None
     if checked.ascii_email is None:
-        raise AddressError(address, "has letters beyond ASCII before the @ (5.6.7); few servers accept them")
+        raise AddressError(address, "has letters beyond ASCII before the @; that takes SMTPUTF8")
     return checked.ascii_email

@@ -16,13 +16,14 @@ from syndicate.digest.compose import ReaderValues, compose_message
 from syndicate.digest.headers import (
     address_domain,
     date_header,
+    feedback_id,
     fixed,
     from_header,
     list_id,
-    message_key,
     uri_header,
 )
 from syndicate.digest.inline import inline_css
+from syndicate.digest.message_ids import message_key
 from syndicate.digest.mime import alternative_type, qp_piece
 from syndicate.digest.plain import clean_line
 from syndicate.digest.render import render_template
@@ -30,7 +31,7 @@ from syndicate.digest.select import group_sections
 from syndicate.digest.selfcheck import require_sound
 from syndicate.digest.tokens import Context, Part, Placeholders, choose_nonce, cut, html_contexts
 from syndicate.digest.view import SectionView, newsletter_values, view_sections
-from syndicate.model import Article, Newsletter
+from syndicate.model import ANY_CADENCE, Article, Newsletter
 from syndicate.typography import long_date
 
 __all__ = ["EditionInput", "compile_edition"]
@@ -49,6 +50,7 @@ class EditionInput:
     archive_url: str  #: the edition's page
     template_folders: Sequence[Path]  #: each holds ``email/``; the first that has a template wins
     secret: bytes
+    cadence: str = ANY_CADENCE  #: of its readers
 
 
 def compile_edition(edition: EditionInput) -> CompiledEdition:
@@ -141,15 +143,17 @@ def _encode(part: Part) -> Fragment:
 
 def _shared_head(edition: EditionInput, boundary: str) -> str:
     newsletter = edition.newsletter
+    domain = address_domain(newsletter.from_email)
     lines = [from_header("From", newsletter.from_name or newsletter.title, newsletter.from_email)]
     if newsletter.reply_to:
         lines.append(from_header("Reply-To", "", newsletter.reply_to))
     lines += [
         date_header(edition.opened_at),
-        list_id(newsletter.title, newsletter.slug, address_domain(newsletter.from_email)),
+        list_id(newsletter.title, newsletter.slug, domain),
         fixed("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),  # RFC 8058 section 3.1
         fixed("List-Post", "NO"),  # RFC 2369 section 3.4
         uri_header("List-Archive", edition.home_url),
+        feedback_id(edition.edition_id, newsletter.slug, edition.cadence, domain),
         fixed("Precedence", "bulk"),
         fixed("Auto-Submitted", "auto-generated"),  # RFC 3834 section 5
         fixed("MIME-Version", "1.0"),
@@ -172,5 +176,5 @@ def _check(compiled: CompiledEdition) -> None:
         unsubscribe_url="https://example.com/unsubscribe/0123456789abcdef",
         preferences_url="https://example.com/preferences/0123456789abcdef",
     )
-    message = compose_message(compiled, [a.id for a in compiled.articles], reader)
+    message = compose_message(compiled, [a.id for a in compiled.articles], reader).to_bytes()
     require_sound(message, unsubscribe_url=reader.unsubscribe_url)

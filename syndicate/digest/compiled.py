@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from syndicate.digest.headers import message_id_of
 from syndicate.digest.tokens import Context, Slot, When
 from syndicate.errors import OperationError
 
@@ -53,7 +52,7 @@ class CompiledEdition:
     head: str  #: header lines that are the same in each message
     boundary: str
     domain: str  #: of the sender, right of the @ in Message-IDs
-    message_key: str  #: hex; makes Message-IDs, see ``headers.message_id``
+    message_key: str  #: hex; makes Message-IDs, see ``message_ids``
     subject_template: str
     title: str  #: of the newsletter, as is the next
     description: str
@@ -94,10 +93,6 @@ class CompiledEdition:
             )
         except (ValueError, KeyError, TypeError, UnicodeError) as error:
             raise OperationError(f"a compiled edition cannot be read: {error!r}") from error
-
-    def message_id(self, subscriber_id: int) -> str:
-        """The Message-ID of a reader's copy, with its angle brackets."""
-        return message_id_of(self.message_key, subscriber_id, self.domain)
 
     @property
     def digest(self) -> str:

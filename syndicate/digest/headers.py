@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import re
 import unicodedata
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final
 
 from email_validator import EmailNotValidError, validate_email
@@ -24,27 +24,32 @@ __all__ = [
     "address_domain",
     "date_header",
     "encode_address",
+    "feedback_id",
     "fixed",
     "from_header",
+    "is_uri",
     "list_id",
-    "message_id",
-    "message_id_of",
-    "message_key",
     "text_header",
+    "to_header",
     "uri_header",
 ]
 
 _WIDTH: Final = 76  # a line with encoded words, RFC 2047 section 2
 _WORD: Final = 75  # one encoded word, same place
-_FRAME: Final = len("=?utf-8?q??=")
 _MAX_TEXT: Final = 200  # our choice: no subject or name needs more
 _Q_PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 _ATOMS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
-_ASCII_ADDRESS: Final = re.compile(
-    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@(?=.{1,253}$)"
+_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}")
+_DOMAIN: Final = re.compile(
+    r"(?=.{1,253}$)"
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )
+_UTF8_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\xa1-\ud7ff\ue000-\U0010ffff-]+")
+_MAX_LOCAL_BYTES: Final = 64  # RFC 5321 section 4.5.3.1.1
 _URI: Final = re.compile(r"https?://[!#-;=?-Z\[\]_a-z~%]+")
+_MAX_URI: Final = 900
+_MAX_FIELD: Final = 20  # of a slug in Feedback-ID, whose line is not folded
+_KEPT_DOMAINS: Final = 4_096  # a million readers are at a few of them
 
 
 def fixed(name: str, value: str) -> str:
@@ -58,11 +63,26 @@ def fixed(name: str, value: str) -> str:
 def uri_header(name: str, uri: str) -> str:
     """The line ``name: <uri>``, unfolded: a folded List-Unsubscribe breaks signatures on the way.
 
-    Raises OperationError unless the URI is an absolute http(s) one in ASCII (RFC 2369 section 2).
+    Raises OperationError unless ``is_uri``.
     """
-    if not _URI.fullmatch(uri) or len(uri) > 900:
-        raise OperationError(f"header {name}: {uri!a} is not an absolute http(s) address")
-    return fixed(name, f"<{uri}>")
+    if not is_uri(uri):
+        raise OperationError(f"header {name}: {uri[:100]!a} is not an absolute http(s) address")
+    return f"{name}: <{uri}>\r\n"
+
+
+def is_uri(text: str) -> bool:
+    """Whether it is an absolute http(s) URI in ASCII, of at most 900 characters (RFC 2369 section 2), in
+    which nobody finds an encoded word.
+    """
+    return len(text) <= _MAX_URI and _URI.fullmatch(text) is not None and "=?" not in text
+
+
+def to_header(address: str) -> str:
+    """The line To of one reader; all of it is ASCII but the local part of an address that is not.
+
+    Raises AddressError as ``encode_address`` does.
+    """
+    return f"To: {encode_address(address)}\r\n"
 
 
 def text_header(name: str, text: str) -> str:
@@ -75,9 +95,12 @@ def text_header(name: str, text: str) -> str:
 def from_header(name: str, sender_name: str, address: str) -> str:
     """A line with one mailbox, ``name: "Sender" <address>``; the name may be empty.
 
-    Raises AddressError as ``encode_address`` does.
+    Raises AddressError as ``encode_address`` does, and for a local part beyond ASCII: not all of the
+    readers' servers would take it (RFC 6531).
     """
     mailbox = encode_address(address)
+    if not mailbox.isascii():
+        raise AddressError(address, "has letters beyond ASCII before the @, which few servers accept")
     phrase = excerpt(sender_name, _MAX_TEXT)
     if not phrase:
         return _fold(name, [mailbox])
@@ -97,11 +120,22 @@ def list_id(title: str, slug: str, domain: str) -> str:
     """
     ascii_title = unicodedata.normalize("NFKD", clean_line(title)).encode("ascii", "ignore").decode()
     phrase = excerpt(" ".join(ascii_title.split()), 100).replace("…", "")
-    label = slug if slug.isascii() else f"newsletter-{hashlib.sha256(slug.encode()).hexdigest()[:16]}"
+    label = slug if slug.isascii() else _label(slug, 16)
     words = (
         phrase if _ATOMS.fullmatch(phrase) and "=?" not in phrase else _quoted(phrase.replace("=?", "= ?"))
     )
     return fixed("List-Id", f"{words} <{label}.{domain}>" if phrase else f"<{label}.{domain}>")
+
+
+def feedback_id(edition_id: int, slug: str, cadence: str, domain: str) -> str:
+    """The Feedback-ID line, under which Gmail counts complaints: edition, newsletter, cadence, sender.
+
+    The same for each reader of an edition, since it is there for sums. No field can have another one's value:
+    a slug has no full stop. The last one, of 5 to 15 characters, stands for the sender's domain, for ever.
+    """
+    newsletter = slug if slug.isascii() and len(slug) <= _MAX_FIELD else _label(slug, 8)
+    sender = hashlib.sha256(f"feedback-id\0{domain}".encode()).hexdigest()[:12]
+    return fixed("Feedback-ID", f"edition.{edition_id}:{newsletter}:cadence.{cadence}:{sender}")
 
 
 def date_header(at: datetime) -> str:
@@ -110,15 +144,20 @@ def date_header(at: datetime) -> str:
 
 
 def encode_address(address: str) -> str:
-    """The address as it goes on the wire: ASCII, its domain as A-labels.
+    """The address as it goes on the wire: its domain as A-labels, its local part in UTF-8 if it must be
+    (RFC 6532), all else ASCII.
 
-    Raises AddressError for anything that is not one plain address, and for a local part beyond ASCII,
-    which only servers with SMTPUTF8 take (RFC 6531).
+    Raises AddressError for anything that is not one plain address.
     """
-    encoded = address if address.isascii() else _with_a_labels(address)
-    if not _ASCII_ADDRESS.fullmatch(encoded) or "=?" in encoded:
-        raise AddressError(address, "is not an e-mail address that mail can be sent to")
-    return encoded
+    local, _, domain = address.rpartition("@")
+    if address.isascii():
+        if _LOCAL.fullmatch(local) and _is_domain(domain) and "=?" not in local:
+            return address
+    else:
+        local, domain = _checked(address)
+        if _is_utf8_local(local) and _is_domain(domain) and "=?" not in local:
+            return f"{local}@{domain}"
+    raise AddressError(address, "is not an e-mail address that mail can be sent to")
 
 
 def address_domain(address: str) -> str:
@@ -126,32 +165,30 @@ def address_domain(address: str) -> str:
     return encode_address(address).rpartition("@")[2].lower()
 
 
-def message_id(edition_id: int, subscriber_id: int, secret: bytes, domain: str) -> str:
-    """The Message-ID, with its angle brackets, of a reader's copy: the same on every attempt, so that
-    receivers can recognise a repeat (RFC 7352), and telling nobody who the reader is.
-    """
-    return message_id_of(message_key(edition_id, secret), subscriber_id, domain)
+@lru_cache(maxsize=_KEPT_DOMAINS)
+def _is_domain(domain: str) -> bool:
+    return _DOMAIN.fullmatch(domain) is not None
 
 
-def message_key(edition_id: int, secret: bytes) -> str:
-    """What Message-IDs of one edition are made with, as hex: the secret itself is never stored with it."""
-    return hmac.new(secret, f"message-id\0{edition_id}".encode(), hashlib.sha256).hexdigest()
+def _is_utf8_local(local: str) -> bool:
+    return (
+        _UTF8_LOCAL.fullmatch(local) is not None
+        and local.isprintable()
+        and len(local.encode()) <= _MAX_LOCAL_BYTES
+    )
 
 
-def message_id_of(key: str, subscriber_id: int, domain: str) -> str:
-    """The Message-ID by an edition's ``message_key``."""
-    digest = hmac.new(bytes.fromhex(key), str(subscriber_id).encode(), hashlib.sha256).digest()
-    return f"<{base64.b32encode(digest[:20]).decode().lower()}@{domain}>"
-
-
-def _with_a_labels(address: str) -> str:
+def _checked(address: str) -> tuple[str, str]:
+    """The local part and the domain, as A-labels, of an address that is not ASCII."""
     try:
         checked = validate_email(address, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
         raise AddressError(address, "is not an e-mail address that mail can be sent to") from error
-    if checked.ascii_email is None:
-        raise AddressError(address, "has letters beyond ASCII before the @, which few servers accept")
-    return checked.ascii_email
+    return checked.local_part, checked.ascii_domain
+
+
+def _label(slug: str, digits: int) -> str:
+    return f"newsletter-{hashlib.sha256(slug.encode()).hexdigest()[:digits]}"
 
 
 def _is_plain(line: str) -> bool:

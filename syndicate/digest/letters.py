@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from syndicate.digest.headers import date_header, encode_address, fixed, from_header, text_header
+from syndicate.digest.headers import date_header, fixed, from_header, text_header, to_header
 from syndicate.digest.inline import inline_css
 from syndicate.digest.mime import alternative_type, closing, part_head, qp_piece
 from syndicate.digest.plain import clean_line
@@ -45,7 +45,7 @@ def build_letter(
     boundary = "=_" + hashlib.sha256(message_id.encode()).hexdigest()[:24]
     head = [
         from_header("From", newsletter.from_name or newsletter.title, newsletter.from_email),
-        fixed("To", encode_address(to)),
+        to_header(to),
         text_header("Subject", subject),
         date_header(date),
         fixed("Message-ID", message_id),
@@ -57,7 +57,7 @@ def build_letter(
     ]
     letter = b"".join(
         (
-            "".join(head).encode("ascii"),
+            "".join(head).encode(),
             part_head(boundary, "plain"),
             qp_piece(text.rstrip() + "\n"),
             part_head(boundary, "html"),

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["alternative_type", "closing", "part_head", "qp_piece"]
+__all__ = ["LINE_LIMIT", "alternative_type", "closing", "fold", "part_head", "qp_piece"]
 
-_LIMIT: Final = 72  # a "=20" that replaces a blank and a soft break still fit into 76
+#: Of what is written on a line; a "=20" that replaces a blank and a soft break still fit into 76.
+LINE_LIMIT: Final = 72
 _ESCAPED: Final = [f"={b:02X}" for b in range(256)]
 _WRITTEN: Final = [chr(b) if 33 <= b <= 126 and b != 61 else _ESCAPED[b] for b in range(256)]
 _NEVER_FIRST: Final = frozenset(b".-F")
-_SIMPLE: Final = re.compile(r"[!-<>-~]+")  # what hardly needs work: most values of readers
+_INSTEAD: Final = {chr(b): _ESCAPED[b] for b in b" .-F"}  # at the beginning of a line
+_UNWRITABLE: Final = re.compile(rb"[^ !-<>-~]+")
 
 
 def qp_piece(text: str) -> bytes:
@@ -26,13 +28,41 @@ def qp_piece(text: str) -> bytes:
     number; the decoded whole is the texts one after the other, with LF as CRLF. Empty text is an empty
     piece.
     """
-    if _SIMPLE.fullmatch(text):
-        lines = [text[i : i + _LIMIT] for i in range(0, len(text), _LIMIT)]
-        if all(line[0] not in ".-F" for line in lines):
-            return ("=\r\n".join(lines) + "=\r\n").encode("ascii")
+    data = text.encode()
+    if b"\n" in data or b"  " in data:
+        return _piece_of_lines(data)
+    return fold(_UNWRITABLE.sub(_escape, data).decode("ascii"))
+
+
+def fold(line: str) -> bytes:
+    """What ``qp_piece`` gives for one line in which everything is escaped that has to be and no blanks follow
+    one another.
+    """
+    if len(line) <= LINE_LIMIT and line[:1] not in _INSTEAD:
+        return f"{line}=\r\n".encode("ascii") if line else b""
+    if len(line) < 2 * LINE_LIMIT - 2 and "=" not in line and line[0] not in _INSTEAD:  # most links
+        rest = line[LINE_LIMIT:]
+        return f"{line[:LINE_LIMIT]}=\r\n{_INSTEAD.get(rest[0], rest[0])}{rest[1:]}=\r\n".encode("ascii")
+    lines = []
+    while line:
+        first, end = _INSTEAD.get(line[0]), LINE_LIMIT
+        if first:
+            end -= len(first) - 1
+        if end < len(line) and "=" in line[end - 2 : end]:
+            end = line.rindex("=", 0, end)  # the escape would not be whole
+        lines.append(f"{first}{line[1:end]}=\r\n" if first else f"{line[:end]}=\r\n")
+        line = line[end:]
+    return "".join(lines).encode("ascii")
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    return b"=" + match[0].hex("=").upper().encode("ascii")
+
+
+def _piece_of_lines(data: bytes) -> bytes:
     out: list[str] = []
     column, blank = 0, False  # blank: the last thing written is a literal space
-    for b in text.encode():
+    for b in data:
         if b == 10:
             if blank:
                 out[-1] = "=20"
@@ -40,7 +70,7 @@ def qp_piece(text: str) -> bytes:
             column, blank = 0, False
             continue
         written = " " if b == 32 and column and not blank else _WRITTEN[b]
-        if column + len(written) > _LIMIT:
+        if column + len(written) > LINE_LIMIT:
             out.append("=\r\n")
             column, written = 0, _WRITTEN[b]
         if not column and b in _NEVER_FIRST:

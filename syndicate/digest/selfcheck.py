@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Final
 
-from syndicate.digest.compose import HTML_LIMIT_BYTES
+from syndicate.digest.choice import HTML_LIMIT_BYTES
 from syndicate.errors import OperationError
 
 __all__ = ["Finding", "check_message", "read_parts", "require_sound"]
@@ -21,7 +21,9 @@ __all__ = ["Finding", "check_message", "read_parts", "require_sound"]
 _ONCE: Final = (
     "From", "To", "Date", "Message-ID", "Subject", "MIME-Version", "Content-Type",
 )  # fmt: skip
-_ONCE_IN_LISTS: Final = ("List-Id", "List-Unsubscribe", "List-Unsubscribe-Post")
+_ONCE_IN_LISTS: Final = ("List-Id", "List-Unsubscribe", "List-Unsubscribe-Post", "Feedback-ID")
+
+_TO: Final = re.compile(rb"(?m)^To: .*$")  # the one place of an address that may be beyond ASCII (RFC 6532)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,7 @@ def _check_lines(message: bytes) -> Iterator[Finding]:
         yield Finding(item=2, detail="a header line is longer than 998 bytes")
     if any(len(line) > 76 for line in body.split(b"\r\n")):
         yield Finding(item=2, detail="a line of the body is longer than 76 bytes")
-    if re.search(rb"[^\r\n\x20-\x7e]", message):
+    if re.search(rb"[^\r\n\x20-\x7e]", _TO.sub(b"", head, count=1) + body):
         yield Finding(item=3, detail="a byte is not printable ASCII")
     if re.search(rb"(?m)^\.|^From ", body):
         yield Finding(item=1, detail="a line of the body begins with a dot or with 'From '")

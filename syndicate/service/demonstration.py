@@ -13,7 +13,7 @@ from syndicate.deliver.postbox import Postbox
 from syndicate.errors import OperationError
 from syndicate.model import ANY_CADENCE, Newsletter
 from syndicate.service.collecting import SourceReport, collect_due
-from syndicate.service.editions import open_edition
+from syndicate.service.editions import open_edition, plan_edition
 from syndicate.service.feeds import refresh_feeds
 from syndicate.service.installation import Installation, open_installation
 from syndicate.service.newsletters import NewsletterChanges, edit_newsletter, list_newsletters
@@ -81,12 +81,13 @@ def demonstrate(inst: Installation, say: Callable[[str], None]) -> Demonstration
     )
     readers = sum(fate is Fate.ADDED for fate in fates)
     say(f"imported   {readers} readers with their cadences and topics")
+    planned = plan_edition(inst, newsletter, cadence=ANY_CADENCE)
     opened = open_edition(inst, newsletter, cadence=ANY_CADENCE, slot="demo", reason="demo")
-    if opened is None:
+    if planned is None or opened is None:
         raise OperationError("the demo found nothing new to send, which should not happen")
     say(f"opened     edition {opened.edition.id}: {opened.edition.subject}")
     sent = send_edition(inst, opened.edition.id)
     if sent.fault is not None:
         raise sent.fault
-    say(f"sent       {sent.sent} mails by SMTP, in {len(opened.selections)} variants by readers' topics")
+    say(f"sent       {sent.sent} mails by SMTP, in {len(planned.selections)} variants by readers' topics")
     return Demonstration(newsletter=newsletter, collected=collected, feeds=feeds, readers=readers, sent=sent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,15 +24,17 @@ from syndicate.model import (
     Newsletter,
 )
 from syndicate.service.installation import Installation
-from syndicate.storage import articles, audience, deliveries, editions, newsletters
+from syndicate.storage import articles, audience, deliveries, editions, newsletters, shards
 from syndicate.storage.engine import reading, writing
 
 __all__ = [
     "EditionReport",
     "Opened",
+    "Planned",
     "approve_edition",
     "cancel_edition",
     "edition_input",
+    "hold_edition",
     "list_edition_reports",
     "open_edition",
     "pause_edition",
@@ -51,6 +54,12 @@ class Opened:
     edition: Edition
     readers: int
     articles: tuple[Article, ...]  #: in editorial order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned(Opened):
+    """An edition as it would be opened now."""
+
     selections: Mapping[tuple[int, ...], int]  #: how many readers get each choice of articles, by their ids
 
 
@@ -98,15 +107,22 @@ def open_edition(
     return opened
 
 
-def plan_edition(inst: Installation, newsletter: Newsletter, *, cadence: str) -> Opened | None:
+def plan_edition(inst: Installation, newsletter: Newsletter, *, cadence: str) -> Planned | None:
     """What ``open_edition`` would open now, by doing it and taking it back."""
-    opened = None
+    planned = None
     try:
         with writing(inst.engine) as conn:
             opened = _open(inst, conn, newsletter, cadence=cadence, slot="plan", reason="plan", held="plan")
+            if opened is not None:
+                planned = Planned(
+                    edition=opened.edition,
+                    readers=opened.readers,
+                    articles=opened.articles,
+                    selections=_count_selections(conn, opened),
+                )
             raise _NothingToSend  # noqa: TRY301 - the transaction must not be committed
     except _NothingToSend:
-        return opened
+        return planned
 
 
 def _open(
@@ -146,18 +162,30 @@ def _open(
     readers = audience.freeze_audience(conn, edition, reason=reason)
     if not readers:
         raise _NothingToSend
+    shards.cut_shards(conn, edition.id, now=edition.opened_at)
     compiled = compile_edition(
-        edition_input(inst, newsletter, ordered, edition_id=edition.id, opened_at=edition.opened_at)
+        edition_input(
+            inst,
+            newsletter,
+            ordered,
+            edition_id=edition.id,
+            opened_at=edition.opened_at,
+            cadence=edition.cadence,
+        )
     )
     subject = plan_variant(compiled, tuple(a.id for a in ordered)).subject
     editions.put_compiled(conn, edition.id, subject=subject, compiled=compiled.to_bytes())
-    selections: dict[tuple[int, ...], int] = {}
-    for (watermark, topics), count in audience.list_selections(conn, edition.id).items():
-        chosen = select_articles(ordered, watermark=watermark, cutoff=cutoff, topics=topics)
-        key = tuple(a.id for a in chosen)
-        selections[key] = selections.get(key, 0) + count
     edition = editions.get_edition(conn, edition.id)
-    return Opened(edition=edition, readers=readers, articles=tuple(ordered), selections=selections)
+    return Opened(edition=edition, readers=readers, articles=tuple(ordered))
+
+
+def _count_selections(conn: Connection, opened: Opened) -> dict[tuple[int, ...], int]:
+    selections: Counter[tuple[int, ...]] = Counter()
+    edition = opened.edition
+    for watermark, topics, count in audience.iter_selections(conn, edition.id):
+        chosen = select_articles(opened.articles, watermark=watermark, cutoff=edition.cutoff, topics=topics)
+        selections[tuple(a.id for a in chosen)] += count
+    return selections
 
 
 def edition_input(
@@ -167,6 +195,7 @@ def edition_input(
     *,
     edition_id: int,
     opened_at: datetime,
+    cadence: str = ANY_CADENCE,
 ) -> EditionInput:
     """What the digest is compiled from; number 0 is a preview, which has no page in the archive."""
     urls = inst.urls
@@ -180,6 +209,7 @@ def edition_input(
         ),
         home_url=urls.absolute(urls.newsletter(newsletter.slug)),
         opened_at=opened_at,
+        cadence=cadence,
         template_folders=inst.templates,
         secret=inst.settings.secret,
     )
@@ -228,6 +258,11 @@ def pause_edition(inst: Installation, edition_id: int, reason: str = "by the ope
     return _change(inst, edition_id, EditionState.PAUSED, reason)
 
 
+def hold_edition(inst: Installation, edition_id: int, reason: str = "by the operator") -> Edition:
+    """Stops an edition until somebody approves it. Raises StateError, NotFound."""
+    return _change(inst, edition_id, EditionState.HELD, reason)
+
+
 def resume_edition(inst: Installation, edition_id: int) -> Edition:
     """Lets a paused edition go on with exactly those readers who are left. Raises StateError, NotFound."""
     with reading(inst.engine) as conn:
@@ -250,10 +285,13 @@ def cancel_edition(inst: Installation, edition_id: int) -> Edition:
 def retry_edition(inst: Installation, edition_id: int, states: set[DeliveryState]) -> int:
     """Puts failed or uncertain deliveries back, exactly those; returns how many. Raises StateError."""
     with writing(inst.engine) as conn:
-        edition = editions.get_edition(conn, edition_id)
+        # An edition that opens at this moment does not see what is put back here, nor the other way round.
+        editions.wait_turn(conn, editions.get_edition(conn, edition_id).newsletter_id)
+        edition = editions.lock_edition(conn, edition_id)
         if edition.state is EditionState.CANCELLED:
             raise StateError(f"edition {edition_id} is cancelled; nothing of it is sent any more")
         count = deliveries.retry(conn, edition_id, states)
+        shards.wake_shards(conn, edition_id, now=inst.clock())
         if count and edition.state in {EditionState.SENT, EditionState.HELD}:
             editions.change_edition_state(conn, edition_id, EditionState.SENDING, now=inst.clock())
         return count

@@ -61,7 +61,7 @@ def open_installation(
     """
     settings = load_settings(config)
     # Read now: a file that is missing must not be found out in the middle of a window of readers.
-    _ = settings.secret, settings.smtp_password
+    _ = settings.secret, [settings.relay_password(name) for name in settings.all_relays]
     engine = open_engine(settings.database_url)
     try:
         check_schema(engine)

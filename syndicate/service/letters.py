@@ -16,13 +16,15 @@ from subscribers.addresses import parse_address
 from subscribers.consent import LIFTABLE
 from subscribers.model import Subscriber, Subscription
 from syndicate.deliver.backoff import decide_next_attempt
+from syndicate.deliver.dkim import DkimSigner
 from syndicate.deliver.outcome import Envelope, Outcome, OutcomeKind
-from syndicate.deliver.smtp import SmtpRelay
 from syndicate.digest.headers import address_domain
 from syndicate.digest.letters import build_letter
+from syndicate.errors import OperationError
 from syndicate.model import DeliveryState, Newsletter
 from syndicate.service.installation import Installation
-from syndicate.service.sending import relay_settings
+from syndicate.service.relays import deliver_letters
+from syndicate.service.signing import load_signer
 from syndicate.storage import letters
 from syndicate.storage.engine import writing
 from syndicate.storage.letters import Letter
@@ -111,17 +113,35 @@ def _is_suppressed(inst: Installation, conn: Connection, letter: Letter) -> bool
 
 
 async def _deliver(inst: Installation, waiting: list[Letter]) -> tuple[Outcome, ...]:
+    signer = load_signer(inst.settings)
     envelopes = [
-        Envelope(key=letter.id, sender=letter.sender, recipient=letter.recipient, message=letter.message)
+        Envelope(
+            key=letter.id,
+            sender=letter.sender,
+            recipient=letter.recipient,
+            pieces=(_sign(signer, letter), letter.message),
+        )
         for letter in waiting
     ]
-    async with SmtpRelay(relay_settings(inst)) as relay:
-        report = await relay.deliver(envelopes)
+    report = await deliver_letters(inst, envelopes)
     if report.fault is not None:
         _log.error(
             "relay_failed", relay=report.fault.relay, stage=report.fault.stage, reply=report.fault.reply
         )
     return tuple(report.outcomes)
+
+
+def _sign(signer: DkimSigner | None, letter: Letter) -> bytes:
+    """The signature's lines, the same on each attempt; none if nobody signs here."""
+    if signer is None:
+        return b""
+    domain = address_domain(letter.sender)
+    try:
+        return signer.sign_message(letter.message, domain=domain, signed_at=letter.created_at)
+    except OperationError as error:
+        # One newsletter with a foreign sender must not keep the letters of the others.
+        _log.warning("letter_not_signed", letter_id=letter.id, error=str(error))
+        return b""
 
 
 def _record(inst: Installation, conn: Connection, letter: Letter, outcome: Outcome) -> None:

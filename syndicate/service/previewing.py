@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 from subscribers.addresses import parse_address
 from subscribers.store import find_by_email, find_subscription
 from syndicate.deliver.outcome import Envelope, Outcome
-from syndicate.deliver.smtp import SmtpRelay
 from syndicate.digest.compile import compile_edition
 from syndicate.digest.compose import ReaderValues, compose_message, plan_variant
+from syndicate.digest.headers import address_domain
 from syndicate.digest.select import order_articles, select_articles
 from syndicate.errors import OperationError
 from syndicate.model import Article, Newsletter
 from syndicate.service.editions import edition_input
 from syndicate.service.installation import Installation
-from syndicate.service.sending import relay_settings
+from syndicate.service.relays import deliver_letters
+from syndicate.service.signing import load_signer
 from syndicate.storage import articles
 from syndicate.storage.engine import reading
 
@@ -52,18 +53,25 @@ def send_test(inst: Installation, newsletter: Newsletter, addresses: Sequence[st
     No effect on watermarks, statistics or editions. Raises InvalidAddress, OperationError, RelayError.
     """
     marked = replace(newsletter, subject_template="[Test] " + newsletter.subject_template)
+    now = inst.clock()
+    signer, domain = load_signer(inst.settings), address_domain(newsletter.from_email)
     envelopes = []
     for key, text in enumerate(addresses):
         address = parse_address(text, allow_private=True)
         chosen, _, note = _choose(inst, newsletter, None)
         made = _compose(inst, marked, chosen, _reader(inst, address.email, ""), note)
+        signature = signer.sign_message(made.message, domain=domain, signed_at=now) if signer else b""
         envelopes.append(
-            Envelope(key=key, sender=newsletter.from_email, recipient=address.email, message=made.message)
+            Envelope(
+                key=key,
+                sender=newsletter.from_email,
+                recipient=address.email,
+                pieces=(signature, made.message),
+            )
         )
 
     async def deliver() -> list[Outcome]:
-        async with SmtpRelay(relay_settings(inst)) as relay:
-            report = await relay.deliver(envelopes)
+        report = await deliver_letters(inst, envelopes)
         if report.fault is not None:
             raise report.fault
         return list(report.outcomes)
@@ -122,7 +130,7 @@ def _compose(
     if variant.left_out:
         note += f"; {len(variant.left_out)} did not fit and are linked to"
     return Preview(
-        message=compose_message(compiled, tuple(a.id for a in ordered), reader),
+        message=compose_message(compiled, tuple(a.id for a in ordered), reader).to_bytes(),
         subject=variant.subject,
         articles=len(ordered),
         note=note,

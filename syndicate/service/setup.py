@@ -52,6 +52,8 @@ tls = "starttls"                          # or "implicit"; "none" only on this m
 # username = "..."
 # password_file = "smtp.password"
 
+# [dkim]                                  # signing mail here; 'syndicate dkim generate' says what to write
+
 [fetch]
 allow_private = []                        # private networks that sources may be in
 

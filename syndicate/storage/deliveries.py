@@ -1,34 +1,42 @@
 """The ledger: one row for each reader of an edition, and every transition of it.
 
     (none)    -> pending     freeze_audience
-    pending   -> attempting  mark_window          durable before the first byte goes out
-    pending   -> skipped     mark_window          unsubscribed or suppressed since; cancel_open; supersede
+    pending   -> attempting  mark                 durable before the first byte goes out
+    pending   -> skipped     mark                 unsubscribed or suppressed since; cancel_open; supersede
     attempting-> sent, deferred, failed, uncertain, pending      record_outcomes
     attempting-> uncertain   recover_attempts, supersede          its sender is gone
-    deferred  -> attempting  mark_window          its time has come
+    deferred  -> attempting  mark                 its time has come
+    deferred  -> skipped     mark, cancel_open
     deferred  -> failed      expire_deferred, supersede
     uncertain -> pending     resend_uncertain, retry
     failed    -> pending     retry                only by the operator
 
-sent and skipped are final; freeze_audience and supersede are in ``audience``. Statements are set-based: one
-for a window, not one for a row.
+sent and skipped are final; freeze_audience and supersede are in ``audience``. Statements are set-based, one
+for a window and not one for a row, and those of each window are built once: building one costs more than
+running it. Who may write to which rows is said in ``shards``.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
     ColumnElement,
     Connection,
     Row,
+    String,
     and_,
     bindparam,
     case,
+    column,
     exists,
+    false,
     func,
     literal,
     or_,
@@ -37,22 +45,25 @@ from sqlalchemy import (
     update,
 )
 
-from subscribers.audience import select_mailable
-from subscribers.tables import subscription
-from syndicate.model import Delivery, DeliveryState, EditionState, UncertainPolicy
+from subscribers.audience import is_mailable
+from subscribers.tables import UtcDateTime, subscription
+from syndicate.model import Delivery, DeliveryState, EditionState
+from syndicate.storage.engine import DriverStatement, driver_time
+from syndicate.storage.shards import Shard
 from syndicate.storage.tables import delivery, edition
 
 __all__ = [
     "SENDER_GONE",
     "DeliveryOutcome",
+    "ReadyDelivery",
     "anonymise",
     "cancel_open",
-    "count_resendable",
     "count_states",
     "expire_deferred",
-    "find_next_attempt",
+    "find_due",
     "list_deliveries",
-    "mark_window",
+    "list_ready",
+    "mark",
     "record_outcomes",
     "recover_attempts",
     "resend_uncertain",
@@ -69,6 +80,23 @@ SENDER_GONE: Final = "the sender stopped before it could record an answer"
 
 #: Attempts after which an unclear answer is not tried again by itself; our choice.
 _MOST_ATTEMPTS: Final = 3
+
+#: As much of a reply as is kept; the column's width.
+_MAX_REPLY: Final = 500
+
+_IS_RESENDABLE: Final = (delivery.c.state == _S.UNCERTAIN) & (delivery.c.attempts < _MOST_ATTEMPTS)
+
+
+class ReadyDelivery(NamedTuple):
+    """What a sender needs of a delivery whose turn it is. A tuple, since a million of them are made."""
+
+    subscriber_id: int
+    subscription_id: int
+    address: str
+    name: str
+    watermark: int
+    topics: str  #: slugs joined by commas, "" for every topic
+    attempts: int  #: those before this one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,62 +116,205 @@ def _delivery(row: Row[Any]) -> Delivery:
     return Delivery(**values | {"topics": topics, "state": DeliveryState(row.state)})
 
 
-def mark_window(
-    conn: Connection, edition_id: int, *, fence: int, limit: int, now: datetime, after: int = 0
-) -> list[Delivery]:
-    """Marks the next readers as being attempted and returns them, by subscriber; call it with the lease.
-
-    Who has unsubscribed or been suppressed since the freeze is skipped here: the mark has the last word.
-    ``after`` is the subscriber from whom on to look: a sender that begins at the first one each time would
-    pass by all who have been served, window after window.
+def _among(column: ColumnElement[int]) -> dict[str, ColumnElement[bool]]:
+    """That a column is one of the bound ``ids``, for each kind of database, in a statement whose text does
+    not depend on how many they are.
     """
-    while rows := _lock_ready(conn, edition_id, limit, now, after):
-        after = rows[-1].subscriber_id
-        mailable = set(conn.execute(select_mailable([row.subscription_id for row in rows])).scalars())
-        refused = [row.subscriber_id for row in rows if row.subscription_id not in mailable]
-        taken = [row.subscriber_id for row in rows if row.subscription_id in mailable]
-        mine = delivery.c.edition_id == edition_id
-        if refused:
-            conn.execute(
-                update(delivery)
-                .where(mine, delivery.c.subscriber_id.in_(refused))
-                .values(
-                    state=_S.SKIPPED,
-                    reply="unsubscribed or suppressed since the edition opened",
-                    next_attempt_at=None,
-                )
-            )
-        if taken:
-            marked = conn.execute(
-                update(delivery)
-                .where(mine, delivery.c.subscriber_id.in_(taken))
-                .values(
-                    state=_S.ATTEMPTING,
-                    attempts=delivery.c.attempts + 1,
-                    fence=fence,
-                    attempted_at=now,
-                    next_attempt_at=None,
-                )
-                .returning(delivery)
-            )
-            return sorted(map(_delivery, marked), key=lambda row: row.subscriber_id)
-    return []
+    listed = func.json_each(bindparam("ids", type_=String)).table_valued("value")
+    return {
+        "sqlite": column.in_(select(listed.c.value)),
+        "postgresql": column == func.any(bindparam("ids", type_=ARRAY(BigInteger))),
+    }
 
 
-def _lock_ready(
-    conn: Connection, edition_id: int, limit: int, now: datetime, after: int
-) -> Sequence[Row[int, int]]:
-    ready = or_(
-        delivery.c.state == _S.PENDING,
-        (delivery.c.state == _S.DEFERRED) & (delivery.c.next_attempt_at <= now),
+def _ids(conn: Connection, ids: Sequence[int]) -> str | list[int]:
+    return json.dumps(list(ids)) if conn.dialect.name == "sqlite" else list(ids)
+
+
+_OF_EDITION: Final = delivery.c.edition_id == bindparam("of_edition")
+
+#: Whose turn it is, or has come.
+_IS_READY: Final = or_(
+    delivery.c.state == _S.PENDING,
+    (delivery.c.state == _S.DEFERRED) & (delivery.c.next_attempt_at <= bindparam("now", type_=UtcDateTime)),
+)
+
+_IS_MAILABLE: Final = is_mailable(delivery.c.subscription_id)
+
+_LIST_READY: Final = DriverStatement(
+    select(
+        delivery.c.subscriber_id,
+        delivery.c.subscription_id,
+        delivery.c.address,
+        delivery.c.name,
+        delivery.c.watermark,
+        delivery.c.topics,
+        delivery.c.attempts,
     )
-    return conn.execute(
-        select(delivery.c.subscriber_id, delivery.c.subscription_id)
-        .where(delivery.c.edition_id == edition_id, delivery.c.subscriber_id > after, ready)
-        .order_by(delivery.c.subscriber_id)
-        .limit(limit)
-        .with_for_update()
-    ).all()
+    .where(
+        _OF_EDITION,
+        delivery.c.subscriber_id > bindparam("after"),
+        delivery.c.subscriber_id <= bindparam("last"),
+        _IS_READY,
+    )
+    .order_by(delivery.c.subscriber_id)
+    .limit(bindparam("most"))
+)
+
+_MARK: Final = {
+    name: DriverStatement(
+        update(delivery)
+        .where(_OF_EDITION, among, _IS_READY, _IS_MAILABLE)
+        .values(
+            state=_S.ATTEMPTING,
+            attempts=delivery.c.attempts + 1,
+            fence=bindparam("by_fence"),
+            attempted_at=bindparam("now", type_=UtcDateTime),
+            next_attempt_at=None,
+        )
+        .returning(delivery.c.subscriber_id)
+    )
+    for name, among in _among(delivery.c.subscriber_id).items()
+}
+
+_SKIP: Final = {
+    name: update(delivery)
+    .where(_OF_EDITION, among, _IS_READY, ~_IS_MAILABLE)
+    .values(
+        state=_S.SKIPPED, reply="unsubscribed or suppressed since the edition opened", next_attempt_at=None
+    )
+    for name, among in _among(delivery.c.subscriber_id).items()
+}
+
+_IS_ATTEMPTED: Final = and_(
+    _OF_EDITION, delivery.c.state == _S.ATTEMPTING, delivery.c.fence == bindparam("by_fence")
+)
+
+
+def _reply(words: ColumnElement[str]) -> ColumnElement[str]:
+    # The relay's words often quote the address, which an erased person has left here.
+    return case((delivery.c.address == "", "erased"), else_=words)
+
+
+_RECORD: Final = (
+    update(delivery)
+    .where(_IS_ATTEMPTED, delivery.c.subscriber_id == bindparam("key"))
+    .values(
+        state=bindparam("to_state"),
+        reply=_reply(bindparam("to_reply", type_=String)),
+        next_attempt_at=bindparam("to_next_attempt_at", type_=UtcDateTime),
+        attempts=delivery.c.attempts - bindparam("unattempted"),
+    )
+)
+
+_ANSWERS: Final = (
+    func.unnest(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("replies", type_=ARRAY(String)))
+    .table_valued(column("subscriber_id", BigInteger), column("reply", String))
+    .render_derived(name="answer")
+)
+
+#: What nearly all of a window is. SQLite takes the rows one by one at a small part of what a join with a list
+#: costs it, and written out since the library's way of binding costs four times what the row itself does. To
+#: PostgreSQL each row would be a message.
+_RECORD_SENT_SQLITE: Final = (
+    "UPDATE delivery SET state = 'sent', next_attempt_at = NULL,"
+    " reply = CASE WHEN address = '' THEN 'erased' ELSE ? END"
+    " WHERE edition_id = ? AND subscriber_id = ? AND state = 'attempting' AND fence = ?"
+)
+_RECORD_SENT_POSTGRESQL: Final = (
+    update(delivery)
+    .where(_IS_ATTEMPTED, delivery.c.subscriber_id == _ANSWERS.c.subscriber_id)
+    .values(state=_S.SENT, reply=_reply(_ANSWERS.c.reply), next_attempt_at=None)
+)
+
+_SERVE: Final = {
+    name: DriverStatement(
+        update(subscription)
+        .where(
+            subscription.c.id.in_(
+                select(delivery.c.subscription_id).where(
+                    _OF_EDITION,
+                    among,
+                    delivery.c.state == _S.SENT,
+                    delivery.c.fence == bindparam("by_fence"),
+                )
+            ),
+            subscription.c.watermark < bindparam("cutoff"),
+        )
+        .values(watermark=bindparam("cutoff"))
+    )
+    for name, among in _among(delivery.c.subscriber_id).items()
+}
+
+
+_IS_WITHIN: Final = and_(_OF_EDITION, delivery.c.subscriber_id.between(bindparam("first"), bindparam("last")))
+
+_RECOVER: Final = (
+    update(delivery)
+    .where(_IS_WITHIN, delivery.c.state == _S.ATTEMPTING, delivery.c.fence < bindparam("by_fence"))
+    .values(state=_S.UNCERTAIN, next_attempt_at=None, reply=SENDER_GONE)
+)
+
+_RESEND: Final = (
+    update(delivery)
+    .where(
+        _OF_EDITION,
+        delivery.c.subscriber_id.in_(
+            select(delivery.c.subscriber_id)
+            .where(
+                _IS_WITHIN,
+                _IS_RESENDABLE,
+                or_(
+                    delivery.c.next_attempt_at.is_(None),
+                    delivery.c.next_attempt_at <= bindparam("now", type_=UtcDateTime),
+                ),
+            )
+            # The operator's retry holds rows and waits for this shard: nobody may wait the other way round.
+            .with_for_update(skip_locked=True)
+        ),
+    )
+    .values(state=_S.PENDING, next_attempt_at=None)
+)
+
+_FIND_UNFINISHED: Final = (
+    select(delivery.c.subscriber_id)
+    .where(_IS_WITHIN, delivery.c.state.in_([_S.PENDING, _S.ATTEMPTING]))
+    .limit(1)
+)
+
+#: By whether uncertain deliveries are sent again by themselves.
+_FIND_WAITING: Final = {
+    resends: select(
+        func.min(func.coalesce(delivery.c.next_attempt_at, bindparam("now", type_=UtcDateTime)))
+    ).where(_IS_WITHIN, or_(delivery.c.state == _S.DEFERRED, _IS_RESENDABLE if resends else false()))
+    for resends in (True, False)
+}
+
+
+def list_ready(
+    conn: Connection, edition_id: int, *, after: int, last: int, limit: int, now: datetime
+) -> list[ReadyDelivery]:
+    """The next readers whose turn it is, by subscriber, from behind one up to and with another."""
+    values = {"of_edition": edition_id, "after": after, "last": last, "most": limit}
+    rows = _LIST_READY.execute(conn, values | {"now": driver_time(conn, now)})
+    return [ReadyDelivery._make(row) for row in rows.fetchall()]
+
+
+def mark(
+    conn: Connection, edition_id: int, subscriber_ids: Sequence[int], *, fence: int, now: datetime
+) -> set[int]:
+    """Marks these readers as being attempted, and returns those that were; call it with their shard's lease.
+
+    Who has unsubscribed or been suppressed since the freeze is skipped here: the mark has the last word. Who
+    is not ready any more, for whatever reason, is left alone.
+    """
+    name, ids = conn.dialect.name, _ids(conn, subscriber_ids)
+    values = {"of_edition": edition_id, "ids": ids}
+    rows = _MARK[name].execute(conn, values | {"by_fence": fence, "now": driver_time(conn, now)})
+    marked = {subscriber_id for (subscriber_id,) in rows.fetchall()}
+    if len(marked) < len(subscriber_ids):
+        conn.execute(_SKIP[name], values | {"now": now})
+    return marked
 
 
 def record_outcomes(
@@ -153,98 +324,70 @@ def record_outcomes(
 
     A reader's watermark moves to the cutoff in the same transaction that says ``sent``.
     """
-    if not outcomes:
-        return 0
-    statement = (
-        update(delivery)
-        .where(
-            delivery.c.edition_id == edition_id,
-            delivery.c.subscriber_id == bindparam("key"),
-            delivery.c.state == _S.ATTEMPTING,
-            delivery.c.fence == fence,
-        )
-        .values(
-            state=bindparam("to_state"),
-            # The relay's words often quote the address, which an erased person has left here.
-            reply=case((delivery.c.address == "", "erased"), else_=bindparam("to_reply")),
-            next_attempt_at=bindparam("to_next_attempt_at"),
-            attempts=delivery.c.attempts - bindparam("unattempted"),
-        )
-    )
-    result = conn.execute(
-        statement,
-        [
-            {
-                "key": o.subscriber_id,
-                "to_state": o.state.value,
-                "to_reply": o.reply[:500],
-                "to_next_attempt_at": o.next_attempt_at,
-                # Proof that nothing was begun: it counts as no attempt.
-                "unattempted": 1 if o.state is _S.PENDING else 0,
-            }
-            for o in outcomes
-        ],
-    )
-    served = [o.subscriber_id for o in outcomes if o.state is _S.SENT]
-    if served:
-        subscriptions = select(delivery.c.subscription_id).where(
-            delivery.c.edition_id == edition_id,
-            delivery.c.subscriber_id.in_(served),
-            delivery.c.state == _S.SENT,
-            delivery.c.fence == fence,
-        )
-        conn.execute(
-            update(subscription)
-            .where(subscription.c.id.in_(subscriptions), subscription.c.watermark < cutoff)
-            .values(watermark=cutoff)
-        )
-    return result.rowcount
+    sent = [o for o in outcomes if o.state is _S.SENT]
+    others = [o for o in outcomes if o.state is not _S.SENT]
+    count = 0
+    if sent:
+        count += _record_sent(conn, edition_id, sent, fence=fence)
+        values = {"of_edition": edition_id, "by_fence": fence, "cutoff": cutoff}
+        ids = _ids(conn, [o.subscriber_id for o in sent])
+        _SERVE[conn.dialect.name].execute(conn, values | {"ids": ids})
+    if others:
+        count += conn.execute(
+            _RECORD,
+            [
+                {
+                    "of_edition": edition_id,
+                    "by_fence": fence,
+                    "key": o.subscriber_id,
+                    "to_state": o.state.value,
+                    "to_reply": o.reply[:_MAX_REPLY],
+                    "to_next_attempt_at": o.next_attempt_at,
+                    # Proof that nothing was begun: it counts as no attempt.
+                    "unattempted": 1 if o.state is _S.PENDING else 0,
+                }
+                for o in others
+            ],
+        ).rowcount
+    return count
 
 
-def recover_attempts(conn: Connection, edition_id: int, *, fence: int) -> int:
+def _record_sent(conn: Connection, edition_id: int, sent: Sequence[DeliveryOutcome], *, fence: int) -> int:
+    if conn.dialect.name == "sqlite":
+        rows = [(o.reply[:_MAX_REPLY], edition_id, o.subscriber_id, fence) for o in sent]
+        return int(conn.connection.cursor().executemany(_RECORD_SENT_SQLITE, rows).rowcount)
+    values: dict[str, Any] = {"of_edition": edition_id, "by_fence": fence}
+    values |= {"ids": [o.subscriber_id for o in sent], "replies": [o.reply[:_MAX_REPLY] for o in sent]}
+    return conn.execute(_RECORD_SENT_POSTGRESQL, values).rowcount
+
+
+def _within(held: Shard) -> dict[str, Any]:
+    return {"of_edition": held.edition_id, "first": held.first_id, "last": held.last_id}
+
+
+def recover_attempts(conn: Connection, held: Shard) -> int:
     """Turns what a sender that is gone left in ``attempting`` into ``uncertain``; returns how many."""
-    return conn.execute(
-        update(delivery)
-        .where(
-            delivery.c.edition_id == edition_id,
-            delivery.c.state == _S.ATTEMPTING,
-            delivery.c.fence < fence,
-        )
-        .values(
-            state=_S.UNCERTAIN,
-            next_attempt_at=None,
-            reply=SENDER_GONE,
-        )
-    ).rowcount
+    return conn.execute(_RECOVER, _within(held) | {"by_fence": held.fence}).rowcount
 
 
-def resend_uncertain(conn: Connection, edition_id: int, *, now: datetime) -> int:
+def resend_uncertain(conn: Connection, held: Shard, *, now: datetime) -> int:
     """Puts uncertain deliveries back whose time has come, as the policy ``resend`` says; returns how many.
 
     A relay that never answers must not give one reader copies without end: after some attempts a delivery
-    stays uncertain until the operator decides.
+    stays uncertain until the operator decides. Whom the operator puts back at this moment is passed over.
     """
-    due = or_(delivery.c.next_attempt_at.is_(None), delivery.c.next_attempt_at <= now)
-    return conn.execute(
-        update(delivery).where(_is_resendable(edition_id), due).values(state=_S.PENDING, next_attempt_at=None)
-    ).rowcount
+    return conn.execute(_RESEND, _within(held) | {"now": now}).rowcount
 
 
-def count_resendable(conn: Connection, edition_id: int) -> int:
-    """How many uncertain deliveries the policy ``resend`` would still send again."""
-    return int(
-        conn.execute(
-            select(func.count()).select_from(delivery).where(_is_resendable(edition_id))
-        ).scalar_one()
-    )
-
-
-def _is_resendable(edition_id: int) -> ColumnElement[bool]:
-    return and_(
-        delivery.c.edition_id == edition_id,
-        delivery.c.state == _S.UNCERTAIN,
-        delivery.c.attempts < _MOST_ATTEMPTS,
-    )
+def find_due(conn: Connection, held: Shard, *, now: datetime, resends: bool) -> datetime | None:
+    """When a shard has work again: now, if somebody is pending or was left in the middle of an attempt; when
+    the first one that waits for its time comes up; None if nothing in it is done by itself. ``resends`` is
+    the edition's policy.
+    """
+    if conn.execute(_FIND_UNFINISHED, _within(held)).first() is not None:
+        return now
+    due_at: datetime | None = conn.execute(_FIND_WAITING[resends], _within(held) | {"now": now}).scalar()
+    return due_at
 
 
 def retry(conn: Connection, edition_id: int, states: Collection[DeliveryState]) -> int:
@@ -254,13 +397,15 @@ def retry(conn: Connection, edition_id: int, states: Collection[DeliveryState]) 
     """
     allowed = set(states) & {_S.FAILED, _S.UNCERTAIN}
     cutoff = select(edition.c.cutoff).where(edition.c.id == edition_id).scalar_subquery()
+    newsletter_id = select(edition.c.newsletter_id).where(edition.c.id == edition_id).scalar_subquery()
     copy, other = delivery.alias(), edition.alias()
     has_another = exists(
         select(literal(1))
-        .select_from(copy.join(other, other.c.id == copy.c.edition_id))
+        .select_from(other.join(copy, copy.c.edition_id == other.c.id))
         .where(
-            copy.c.subscription_id == delivery.c.subscription_id,
-            copy.c.edition_id != edition_id,
+            other.c.newsletter_id == newsletter_id,
+            other.c.id != edition_id,
+            copy.c.subscriber_id == delivery.c.subscriber_id,
             copy.c.state.in_([*_OPEN, _S.SENT]),
             # What is uncertain in a cancelled edition brings nobody anything.
             or_(copy.c.state != _S.UNCERTAIN, other.c.state != EditionState.CANCELLED),
@@ -276,17 +421,17 @@ def retry(conn: Connection, edition_id: int, states: Collection[DeliveryState]) 
     ).rowcount
 
 
-def expire_deferred(conn: Connection, edition_id: int, *, opened_before: datetime) -> int:
-    """Gives up what is still deferred in an edition that opened before an instant; returns how many."""
-    expired = select(edition.c.id).where(edition.c.id == edition_id, edition.c.opened_at < opened_before)
+def expire_deferred(conn: Connection, held: Shard) -> int:
+    """Gives up what is still deferred, since the edition's lifetime is over; returns how many."""
     return conn.execute(
         update(delivery)
-        .where(delivery.c.edition_id.in_(expired), delivery.c.state == _S.DEFERRED)
+        .where(_IS_WITHIN, delivery.c.state == _S.DEFERRED)
         .values(
             state=_S.FAILED,
             next_attempt_at=None,
-            reply=func.substr(literal("given up; last answer: ") + delivery.c.reply, 1, 500),
-        )
+            reply=func.substr(literal("given up; last answer: ") + delivery.c.reply, 1, _MAX_REPLY),
+        ),
+        _within(held),
     ).rowcount
 
 
@@ -303,7 +448,8 @@ def anonymise(conn: Connection, subscriber_id: int) -> None:
     """Takes a person out of the ledger: what was open is skipped, the counts stay. Address and name go, and
     the server's replies with them, since these quote the address.
     """
-    mine = delivery.c.subscriber_id == subscriber_id
+    # By the key, which begins with the edition.
+    mine = delivery.c.edition_id.in_(select(edition.c.id)) & (delivery.c.subscriber_id == subscriber_id)
     conn.execute(
         update(delivery)
         .where(mine, delivery.c.state.in_([_S.PENDING, _S.DEFERRED, _S.UNCERTAIN]))
@@ -321,21 +467,6 @@ def count_states(conn: Connection, edition_id: int) -> dict[DeliveryState, int]:
     )
     found: Mapping[str, int] = {row[0]: row[1] for row in conn.execute(query)}
     return {state: found.get(state.value, 0) for state in DeliveryState}
-
-
-def find_next_attempt(conn: Connection, edition_id: int) -> datetime | None:
-    """When the first delivery that waits for its time comes up again, or None. What is uncertain and is not
-    sent again by itself waits for the operator, not for a time.
-    """
-    waits = or_(
-        delivery.c.state == _S.DEFERRED,
-        _is_resendable(edition_id) & (edition.c.policy == UncertainPolicy.RESEND),
-    )
-    return conn.execute(
-        select(func.min(delivery.c.next_attempt_at))
-        .join(edition, edition.c.id == delivery.c.edition_id)
-        .where(delivery.c.edition_id == edition_id, waits)
-    ).scalar()
 
 
 def list_deliveries(

@@ -1,10 +1,10 @@
-"""Statements about editions: opening one, its content, its state, and the lease of who sends it."""
+"""Statements about editions: opening one, its content, its state. Who sends it is said in ``shards``."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, insert, select, update
@@ -22,14 +22,12 @@ __all__ = [
     "get_compiled",
     "get_edition",
     "has_editions",
-    "is_lease_free",
     "list_editions",
+    "lock_edition",
     "open_edition",
     "put_articles",
     "put_compiled",
-    "release_lease",
-    "renew_lease",
-    "take_lease",
+    "wait_turn",
 ]
 
 _S: Final = EditionState
@@ -39,7 +37,7 @@ _NEXT: Final[dict[EditionState, frozenset[EditionState]]] = {
     _S.DRAFT: frozenset({_S.APPROVED, _S.HELD, _S.CANCELLED}),
     _S.APPROVED: frozenset({_S.SENDING, _S.PAUSED, _S.HELD, _S.CANCELLED}),
     _S.SENDING: frozenset({_S.SENT, _S.PAUSED, _S.HELD, _S.CANCELLED}),
-    _S.PAUSED: frozenset({_S.SENDING, _S.APPROVED, _S.CANCELLED}),
+    _S.PAUSED: frozenset({_S.SENDING, _S.APPROVED, _S.HELD, _S.CANCELLED}),
     _S.HELD: frozenset({_S.APPROVED, _S.SENDING, _S.CANCELLED}),
     _S.SENT: frozenset({_S.SENDING}),  # only by the operator's retry
     _S.CANCELLED: frozenset(),
@@ -47,9 +45,9 @@ _NEXT: Final[dict[EditionState, frozenset[EditionState]]] = {
 
 
 def _edition(row: Row[Any]) -> Edition:
-    values = row._asdict()
-    del values["lease_owner"], values["lease_expires_at"]
-    return Edition(**values | {"state": EditionState(row.state), "policy": UncertainPolicy(row.policy)})
+    return Edition(
+        **row._asdict() | {"state": EditionState(row.state), "policy": UncertainPolicy(row.policy)}
+    )
 
 
 def open_edition(
@@ -69,8 +67,7 @@ def open_edition(
 
     A newsletter's editions open in turn: of two at once each would take a reader whom both are for.
     """
-    in_turn = select(newsletter.c.id).where(newsletter.c.id == newsletter_id)
-    conn.execute(in_turn.with_for_update(key_share=True))
+    wait_turn(conn, newsletter_id)
     dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
     statement = (
         dialect.insert(edition)
@@ -84,8 +81,6 @@ def open_edition(
             policy=policy,
             subject="",
             opened_at=now,
-            lease_owner="",
-            fence=0,
         )
         .on_conflict_do_nothing(index_elements=["newsletter_id", "cadence", "slot"])
         .returning(edition.c.id)
@@ -94,12 +89,28 @@ def open_edition(
     return get_edition(conn, edition_id) if edition_id is not None else None
 
 
+def wait_turn(conn: Connection, newsletter_id: int) -> None:
+    """Waits until nobody else opens an edition of the newsletter; others wait until this commit."""
+    in_turn = select(newsletter.c.id).where(newsletter.c.id == newsletter_id)
+    conn.execute(in_turn.with_for_update(key_share=True))
+
+
 def get_edition(conn: Connection, edition_id: int) -> Edition:
     """The edition of this number. Raises NotFound."""
     row = conn.execute(select(edition).where(edition.c.id == edition_id)).one_or_none()
     if row is None:
         raise NotFound("edition", edition_id)
     return _edition(row)
+
+
+def lock_edition(conn: Connection, edition_id: int) -> Edition:
+    """The same, and nobody else changes its state before the end of this transaction.
+
+    For who decides by its deliveries what becomes of an edition: of a retry and the end of a run that come at
+    once, the second sees what the first has done.
+    """
+    conn.execute(select(edition.c.id).where(edition.c.id == edition_id).with_for_update(key_share=True))
+    return get_edition(conn, edition_id)
 
 
 def find_edition(conn: Connection, newsletter_id: int, cadence: str, slot: str) -> Edition | None:
@@ -186,51 +197,6 @@ def change_edition_state(
     if not changed:
         raise StateError(f"edition {edition_id}: somebody else changed its state just now; look again")
     return get_edition(conn, edition_id)
-
-
-def take_lease(conn: Connection, edition_id: int, *, owner: str, now: datetime, lease_s: float) -> int | None:
-    """Takes the sole right to send an edition and returns the new fence, or None while another has it.
-
-    Every write to its deliveries carries the fence; an owner that comes back late writes nothing.
-    """
-    free = (edition.c.lease_expires_at.is_(None)) | (edition.c.lease_expires_at <= now)
-    return conn.execute(
-        update(edition)
-        .where(edition.c.id == edition_id, free)
-        .values(
-            lease_owner=owner, lease_expires_at=now + timedelta(seconds=lease_s), fence=edition.c.fence + 1
-        )
-        .returning(edition.c.fence)
-    ).scalar()
-
-
-def is_lease_free(conn: Connection, edition_id: int, *, now: datetime) -> bool:
-    """Whether nobody is sending an edition right now."""
-    expires_at = conn.execute(select(edition.c.lease_expires_at).where(edition.c.id == edition_id)).scalar()
-    return expires_at is None or expires_at <= now
-
-
-def renew_lease(
-    conn: Connection, edition_id: int, *, fence: int, now: datetime, lease_s: float
-) -> EditionState | None:
-    """Keeps the right to send, and tells the edition's state; None once it is lost or given back."""
-    is_ours = (edition.c.fence == fence) & edition.c.lease_expires_at.is_not(None)
-    state = conn.execute(
-        update(edition)
-        .where(edition.c.id == edition_id, is_ours)
-        .values(lease_expires_at=now + timedelta(seconds=lease_s))
-        .returning(edition.c.state)
-    ).scalar()
-    return EditionState(state) if state is not None else None
-
-
-def release_lease(conn: Connection, edition_id: int, *, fence: int) -> None:
-    """Gives the right to send back, if it is still ours."""
-    conn.execute(
-        update(edition)
-        .where(edition.c.id == edition_id, edition.c.fence == fence)
-        .values(lease_owner="", lease_expires_at=None)
-    )
 
 
 def has_editions(conn: Connection, newsletter_id: int) -> bool:

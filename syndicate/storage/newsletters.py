@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from subscribers.model import Cadence
 from syndicate.errors import NotFound
 from syndicate.model import Newsletter, Schedule, UncertainPolicy
-from syndicate.storage.tables import newsletter, newsletter_source, schedule
+from syndicate.storage.tables import delivery, edition, newsletter, newsletter_source, schedule
 
 __all__ = [
     "add_newsletter",
@@ -85,7 +85,9 @@ def list_newsletters(conn: Connection) -> list[Newsletter]:
 
 
 def remove_newsletter(conn: Connection, newsletter_id: int) -> None:
-    """Deletes a newsletter with its editions; sources, articles and subscribers stay."""
+    """Deletes a newsletter with its editions and their deliveries; sources, articles and subscribers stay."""
+    its_editions = select(edition.c.id).where(edition.c.newsletter_id == newsletter_id)
+    conn.execute(delete(delivery).where(delivery.c.edition_id.in_(its_editions)))
     conn.execute(delete(newsletter).where(newsletter.c.id == newsletter_id))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -16,13 +16,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, bindparam, inspect, select, text
 
 import subscribers.tables
 from syndicate.errors import OperationError
-from syndicate.storage import articles, sources, tables
+from syndicate.model import EditionState
+from syndicate.storage import articles, deliveries, editions, shards, sources, tables
 from syndicate.storage.engine import _alembic_config, check_schema, migrate, open_engine, reading, writing
-from tests.builders import add_source
+from tests.builders import add_newsletter, add_source
 
 METADATA = (subscribers.tables.metadata, tables.metadata)
 
@@ -49,6 +50,15 @@ def empty(empty_url: str) -> Iterator[Engine]:
     engine = open_engine(empty_url)
     yield engine
     engine.dispose()
+
+
+def upgrade(engine: Engine, revision: str) -> None:
+    if engine.dialect.name == "sqlite":
+        Path(str(engine.url.database)).parent.mkdir(exist_ok=True)
+    config = _alembic_config()
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def downgrade(engine: Engine, revision: str) -> None:
@@ -133,6 +143,77 @@ def test_every_revision_can_be_taken_back_and_made_again(empty: Engine) -> None:
     assert migrate(empty) is True
     assert schema(empty) == before
     check_schema(empty)
+
+
+def test_editions_that_were_there_are_cut_into_shards_and_lose_nothing(empty: Engine, now: datetime) -> None:
+    upgrade(empty, "subscribers@head")
+    upgrade(empty, "syndicate_0001")
+    before = schema(empty)
+    states = ["sending", "sent", "cancelled", "held", "approved"]
+    with writing(empty) as connection:
+        add_edition_rows(connection, states, now)
+    rows = count_rows(empty)
+
+    migrate(empty)
+
+    assert count_rows(empty) == rows
+    with writing(empty) as connection:
+        cut = select(tables.shard).order_by(tables.shard.c.edition_id, tables.shard.c.number)
+        found = list(connection.execute(cut))
+        assert [(row.edition_id, row.number, row.first_id, row.last_id) for row in found] == [
+            (edition_id, number, *ends)
+            for edition_id in range(1, 6)
+            for number, ends in enumerate([(2, 2000), (2002, 3000)])
+        ]
+        assert {(row.lease_owner, row.lease_expires_at) for row in found} == {("", None)}
+        assert not any(row.is_settled for row in found)
+        due = {row.edition_id: row.due_at for row in found}
+        assert due == {1: now, 2: None, 3: None, 4: now, 5: now}
+        held = shards.lease_shard(connection, 1, owner="a", now=now, lease_s=15.0)
+        assert held is not None
+        assert held.fence == 8, "nobody who had the edition before writes to it any more"
+        assert deliveries.recover_attempts(connection, held) == 1000
+        opened = editions.get_edition(connection, 1)
+        assert (opened.state, opened.opened_at) == (EditionState.SENDING, now)
+
+    downgrade(empty, "syndicate_0001")
+
+    assert count_rows(empty) == rows
+    assert schema(empty) == before
+    with reading(empty) as connection:
+        fences = connection.execute(text("SELECT fence FROM edition ORDER BY id")).scalars()
+        assert list(fences) == [8, 7, 7, 7, 7]
+
+
+def add_edition_rows(connection: Connection, states: Sequence[str], now: datetime) -> None:
+    """An edition of 1500 readers in each state, as the first revision has it."""
+    newsletter_id = add_newsletter(connection, now).id
+    for number, state in enumerate(states, start=1):
+        values = {"number": number, "newsletter": newsletter_id, "state": state, "now": now}
+        connection.execute(
+            text(
+                "INSERT INTO edition (newsletter_id, cadence, slot, state, reason, cutoff, policy, subject,"
+                " opened_at, lease_owner, lease_expires_at, fence)"
+                " VALUES (:newsletter, 'weekly', :state, :state, '', 1, 'resend', '', :now, 'old', :now, 7)"
+            ).bindparams(bindparam("now", type_=subscribers.tables.UtcDateTime())),
+            values,
+        )
+        content = text("INSERT INTO edition_content (edition_id, compiled, sha256) VALUES (:number, '', '')")
+        connection.execute(content, values)
+        connection.execute(
+            text(
+                "INSERT INTO delivery (edition_id, subscriber_id, subscription_id, address, name, reason,"
+                " watermark, topics, state, attempts, fence, reply)"
+                " VALUES (:number, :n, :n, '', '', '', 0, '', 'attempting', 1, 7, '')"
+            ),
+            [{"number": number, "n": n} for n in range(2, 3002, 2)],
+        )
+
+
+def count_rows(engine: Engine) -> dict[str, int]:
+    with reading(engine) as connection:
+        names = ("newsletter", "edition", "edition_content", "delivery")
+        return {name: connection.execute(text(f"SELECT COUNT(*) FROM {name}")).scalar_one() for name in names}
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import hypothesis
 import pytest
-from sqlalchemy import Connection, Engine
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from subscribers import store, suppression
 from subscribers.model import Cadence, Subscription, SubscriptionStatus, SuppressionReason
 from syndicate.model import (
     ANY_CADENCE,
+    Delivery,
     DeliveryState,
     Edition,
     EditionState,
@@ -20,7 +25,7 @@ from syndicate.model import (
     Source,
     UncertainPolicy,
 )
-from syndicate.storage import articles, audience, deliveries, editions
+from syndicate.storage import articles, audience, deliveries, editions, shards, tables
 from syndicate.storage.engine import reading, writing
 from tests.builders import (
     add_article,
@@ -28,6 +33,7 @@ from tests.builders import (
     add_newsletter,
     add_reader,
     add_source,
+    lease,
     make_outcome,
     mark_all,
     open_edition,
@@ -408,9 +414,8 @@ def test_an_attempt_whose_sender_died_after_the_edition_was_cancelled_does_not_s
     publish()
     reader = add_reader(connection, newsletter.id, now).subscriber_id
     first = open_edition(connection, newsletter.id, now, state=EditionState.SENDING)
-    fence = editions.take_lease(connection, first.id, owner="a", now=now, lease_s=15.0)
-    assert fence is not None
-    mark_all(connection, first, now, fence=fence)
+    held = lease(connection, first, now)
+    mark_all(connection, first, now, fence=held.fence)
     editions.change_edition_state(connection, first.id, EditionState.CANCELLED, now=now)
     deliveries.cancel_open(connection, first.id)
 
@@ -543,9 +548,309 @@ def test_selections_count_readers_by_what_decides_their_articles(
 
     opened = open_edition(connection, newsletter.id, now)
 
-    assert audience.list_selections(connection, opened.id) == {
-        (0, ()): 2,
-        (0, ("coast",)): 1,
-        (0, ("coast", "craft")): 1,
-        (1, ()): 1,
-    }
+    assert list(audience.iter_selections(connection, opened.id)) == [
+        (0, (), 2),
+        (0, ("coast",), 1),
+        (0, ("coast", "craft"), 1),
+        (1, (), 1),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What an edition opens into: readers, and editions with the state of each reader's copy or None."""
+
+    readers: list[tuple[int, tuple[str, ...], SubscriptionStatus, Cadence]]  #: watermark, topics, ...
+    editions: list[tuple[EditionState, UncertainPolicy, int, list[DeliveryState | None]]]  #: with the cutoff
+    is_finished: list[bool]  #: by edition: whether its senders have given everything back
+    leased: list[int]  #: seconds from now until which a sender has the edition; 0 for none
+    served_since: list[int]  #: watermarks before the second opening
+    retried: list[int]  #: editions put back before it, by their place
+
+
+TAGS = [("Coast",), (), ("Craft",), ("Coast", "Craft"), ("Craft",)]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    readers = draw(
+        st.lists(
+            st.tuples(
+                st.integers(0, 4),
+                st.sampled_from([(), (), ("coast",), ("coast", "craft"), ("craft",)]),
+                st.sampled_from([SubscriptionStatus.ACTIVE] * 9 + [SubscriptionStatus.PAUSED]),
+                st.sampled_from([Cadence.WEEKLY] * 9 + [Cadence.DAILY]),
+            ),
+            min_size=3,
+            max_size=6,
+        )
+    )
+    copies = st.lists(
+        st.sampled_from([None, *S, S.UNCERTAIN, S.UNCERTAIN, S.SENT]),
+        min_size=len(readers),
+        max_size=len(readers),
+    )
+    made = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from(EditionState), st.sampled_from(UncertainPolicy), st.integers(1, 4), copies
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    of_each = {"min_size": len(made), "max_size": len(made)}
+    return World(
+        readers=readers,
+        editions=made,
+        is_finished=draw(st.lists(st.sampled_from([True, True, False]), **of_each)),
+        leased=draw(st.lists(st.sampled_from([0, 0, -1, 15]), **of_each)),
+        served_since=draw(st.lists(st.integers(0, 5), min_size=len(readers), max_size=len(readers))),
+        retried=draw(st.lists(st.integers(0, len(made) - 1), max_size=2)),
+    )
+
+
+class Story:
+    """A world in the database, and what is expected of it, worked out reader by reader."""
+
+    def __init__(self, conn: Connection, world: World, now: datetime) -> None:
+        self.conn, self.world, self.now = conn, world, now
+        source = add_source(conn, now)
+        self.newsletter_id = add_newsletter(conn, now, draws_from=[source.id]).id
+        for tags in TAGS:
+            add_article(conn, source.id, now, tags=tags)
+        self.readers = [
+            add_reader(
+                conn,
+                self.newsletter_id,
+                now,
+                f"r{n}",
+                watermark=mark,
+                topics=topics,
+                status=status,
+                cadence=cadence,
+            )
+            for n, (mark, topics, status, cadence) in enumerate(world.readers)
+        ]
+        self.editions = [self.add(n) for n in range(len(world.editions))]
+
+    def add(self, place: int) -> Edition:
+        """An edition with its copies, in shards of two readers."""
+        state, policy, cutoff, copies = self.world.editions[place]
+        added = add_edition(
+            self.conn,
+            self.newsletter_id,
+            self.now,
+            slot=f"old-{place}",
+            state=state,
+            policy=policy,
+            cutoff=cutoff,
+            cadence=ANY_CADENCE,
+        )
+        for reader, copy in zip(self.readers, copies, strict=True):
+            if copy is not None:
+                self.conn.execute(
+                    insert(tables.delivery).values(
+                        edition_id=added.id,
+                        subscriber_id=reader.subscriber_id,
+                        subscription_id=reader.id,
+                        address="a",
+                        name="",
+                        reason="",
+                        watermark=0,
+                        topics="",
+                        state=copy,
+                        attempts=1,
+                        fence=1,
+                        reply="",
+                    )
+                )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shards, "SHARD_SIZE", 2)
+            shards.cut_shards(self.conn, added.id, now=self.now)
+        self.give_back(added, place)
+        return added
+
+    def give_back(self, edition: Edition, place: int) -> None:
+        """What senders leave: a shard has nothing to do any more only where nothing is done by itself."""
+        lease_s = self.world.leased[place]
+        for shard in self.conn.execute(
+            select(tables.shard).where(tables.shard.c.edition_id == edition.id)
+        ).all():
+            within = [
+                row.state
+                for row in self.rows(edition)
+                if shard.first_id <= row.subscriber_id <= shard.last_id
+            ]
+            is_done = self.world.is_finished[place] and not {S.PENDING, S.ATTEMPTING, S.DEFERRED} & set(
+                within
+            )
+            self.conn.execute(
+                update(tables.shard)
+                .where(tables.shard.c.edition_id == edition.id, tables.shard.c.number == shard.number)
+                .values(
+                    due_at=None if is_done else self.now,
+                    lease_expires_at=self.now + timedelta(seconds=lease_s)
+                    if lease_s and not is_done
+                    else None,
+                )
+            )
+
+    def rows(self, edition: Edition) -> list[Delivery]:
+        return deliveries.list_deliveries(self.conn, edition.id)
+
+    def served(self, states: dict[tuple[int, int], DeliveryState]) -> dict[int, int]:
+        found = {r.subscriber_id: store.get_subscription(self.conn, r.id).watermark for r in self.readers}
+        for edition in self.earlier():
+            if edition.policy is UncertainPolicy.HOLD or edition.state in {
+                EditionState.HELD,
+                EditionState.PAUSED,
+            }:
+                for reader, watermark in found.items():
+                    if states.get((edition.id, reader)) is S.UNCERTAIN:
+                        found[reader] = max(watermark, edition.cutoff)
+        return found
+
+    def earlier(self) -> list[Edition]:
+        return [editions.get_edition(self.conn, edition.id) for edition in self.editions]
+
+    def states(self) -> dict[tuple[int, int], DeliveryState]:
+        return {(e.id, row.subscriber_id): row.state for e in self.editions for row in self.rows(e)}
+
+    def superseded(
+        self, states: dict[tuple[int, int], DeliveryState]
+    ) -> dict[tuple[int, int], DeliveryState]:
+        """The states of all copies once a weekly edition has made room for itself."""
+        states = dict(states)
+        weekly = {
+            r.subscriber_id
+            for r, (_, _, status, cadence) in zip(self.readers, self.world.readers, strict=True)
+            if status is SubscriptionStatus.ACTIVE and cadence is Cadence.WEEKLY
+        }
+        standing = {EditionState.DRAFT, EditionState.PAUSED, EditionState.HELD, EditionState.CANCELLED}
+        for was, becomes, only in (
+            (S.ATTEMPTING, S.UNCERTAIN, standing),
+            (S.DEFERRED, S.FAILED, set(EditionState)),
+            (S.PENDING, S.SKIPPED, standing),
+        ):
+            served = self.served(states)
+            for place, edition in enumerate(self.earlier()):
+                is_alive = was is S.ATTEMPTING and self.world.leased[place] > 0
+                for reader in weekly:
+                    key = edition.id, reader
+                    if (
+                        states.get(key) is was
+                        and edition.state in only
+                        and not is_alive
+                        and edition.cutoff > served[reader]
+                    ):
+                        states[key] = becomes
+        return states
+
+    def audience(self, states: dict[tuple[int, int], DeliveryState]) -> dict[int, int]:
+        """Who is in a weekly edition of all articles, with the sequence up to which they are served."""
+        served = self.served(states)
+        found = {}
+        for reader, (_, topics, status, cadence) in zip(self.readers, self.world.readers, strict=True):
+            n = reader.subscriber_id
+            under_way = [
+                edition.cutoff
+                for edition in self.earlier()
+                if states.get((edition.id, n)) in {S.PENDING, S.ATTEMPTING, S.DEFERRED}
+                or (
+                    states.get((edition.id, n)) is S.UNCERTAIN
+                    and edition.policy is UncertainPolicy.RESEND
+                    and edition.state in {EditionState.APPROVED, EditionState.SENDING}
+                )
+            ]
+            wanted = [
+                sequence
+                for sequence, tags in enumerate(TAGS, 1)
+                if sequence > served[n] and (not topics or set(topics) & {tag.lower() for tag in tags})
+            ]
+            is_reader = status is SubscriptionStatus.ACTIVE and cadence is Cadence.WEEKLY
+            if is_reader and wanted and max(under_way, default=0) <= served[n]:
+                found[n] = served[n]
+        return found
+
+    def open(self, slot: str) -> None:
+        """Opens an edition and compares."""
+        superseded = self.superseded(self.states())
+        expected = self.audience(superseded)
+        opened = open_edition(self.conn, self.newsletter_id, self.now, slot=slot)
+        assert self.states() == superseded
+        assert {row.subscriber_id: row.watermark for row in self.rows(opened)} == expected
+        # As if it had not opened: the next one finds the same copies, and what was noted about them.
+        self.conn.execute(delete(tables.delivery).where(tables.delivery.c.edition_id == opened.id))
+
+    def go_on(self) -> None:
+        """Readers are served by something newer, and the operator puts copies back."""
+        for reader, sequence in zip(self.readers, self.world.served_since, strict=True):
+            store.advance_watermarks(self.conn, subscription_ids=[reader.id], sequence=sequence)
+        for place in self.world.retried:
+            edition = editions.get_edition(self.conn, self.editions[place].id)
+            if edition.state is not EditionState.CANCELLED:
+                deliveries.retry(self.conn, edition.id, {S.FAILED, S.UNCERTAIN})
+                shards.wake_shards(self.conn, edition.id, now=self.now)
+
+
+@hypothesis.settings(
+    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(world=worlds())
+def test_what_is_left_out_of_the_statements_never_matters(
+    engine: Engine, now: datetime, world: World
+) -> None:
+    with reading(engine) as conn:  # rolled back, so that each example begins anew
+        story = Story(conn, world, now)
+        story.open("first")
+        story.go_on()
+        story.open("second")
+
+
+def is_settled(connection: Connection, edition: Edition) -> bool:
+    query = select(tables.shard.c.is_settled).where(tables.shard.c.edition_id == edition.id)
+    return bool(connection.execute(query).scalar_one())
+
+
+def test_a_settled_shard_is_noted_once_and_looked_into_again_after_a_retry(
+    connection: Connection, now: datetime, newsletter: Newsletter, publish: Callable[..., int]
+) -> None:
+    publish()
+    reader = add_reader(connection, newsletter.id, now)
+    first = open_edition(connection, newsletter.id, now, state=EditionState.SENDING)
+    held = lease(connection, first, now)
+    settle(connection, first, reader, S.FAILED, now)
+    open_edition(connection, newsletter.id, now, slot="while it is sent", cadence=Cadence.DAILY)
+    assert not is_settled(connection, first)
+
+    shards.release_shard(connection, held, due_at=None)
+    open_edition(connection, newsletter.id, now, slot="once it is sent", cadence=Cadence.DAILY)
+    assert is_settled(connection, first)
+
+    deliveries.retry(connection, first.id, {S.FAILED})
+    shards.wake_shards(connection, first.id, now=now)
+    assert not is_settled(connection, first)
+    second = open_edition(connection, newsletter.id, now, slot="second")
+    assert readers_of(connection, second) == [], "the first one is under way again"
+
+
+def test_a_copy_that_is_in_doubt_is_looked_at_until_its_reader_is_served_something_newer(
+    connection: Connection, now: datetime, newsletter: Newsletter, publish: Callable[..., int]
+) -> None:
+    publish()
+    reader = add_reader(connection, newsletter.id, now)
+    first = open_edition(
+        connection, newsletter.id, now, state=EditionState.SENDING, policy=UncertainPolicy.HOLD
+    )
+    held = lease(connection, first, now)
+    settle(connection, first, reader, S.UNCERTAIN, now)
+    shards.release_shard(connection, held, due_at=None)
+
+    publish()
+    second = open_edition(connection, newsletter.id, now, slot="second", state=EditionState.SENDING)
+    assert not is_settled(connection, first)
+    settle(connection, second, reader, S.SENT, now)
+    open_edition(connection, newsletter.id, now, slot="third")
+
+    assert is_settled(connection, first)

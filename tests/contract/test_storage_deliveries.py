@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import product
 
 import pytest
 from sqlalchemy import Connection, Engine, delete, update
@@ -22,15 +23,18 @@ from syndicate.model import (
     Source,
     UncertainPolicy,
 )
-from syndicate.storage import deliveries, editions, tables
-from syndicate.storage.engine import reading, writing
+from syndicate.storage import deliveries, editions, shards, tables
+from syndicate.storage.engine import open_engine, reading, writing
+from syndicate.storage.shards import Shard
 from tests.builders import (
     add_article,
     add_newsletter,
     add_reader,
     add_source,
+    lease,
     make_outcome,
     mark_all,
+    mark_window,
     open_edition,
     states_of,
 )
@@ -63,8 +67,13 @@ def edition(connection: Connection, now: datetime, newsletter: Newsletter) -> Ed
 def mark(
     connection: Connection, edition: Edition, at: datetime, *, fence: int = 1, limit: int = 100
 ) -> list[int]:
-    rows = deliveries.mark_window(connection, edition.id, fence=fence, limit=limit, now=at)
-    return [row.subscriber_id for row in rows]
+    """Marks the next readers whose turn it is, and returns them."""
+    return [row.subscriber_id for row in mark_window(connection, edition, at, fence=fence, limit=limit)]
+
+
+def shard_of(edition: Edition, *, fence: int = 1, first_id: int = 1, last_id: int = 100) -> Shard:
+    """A range of an edition's readers in the hands of whoever has this fence."""
+    return Shard(edition_id=edition.id, number=0, first_id=first_id, last_id=last_id, fence=fence)
 
 
 def record(
@@ -143,10 +152,12 @@ def test_a_mark_tells_all_that_an_attempt_needs_and_counts_it(
 ) -> None:
     before = deliveries.list_deliveries(connection, edition.id)[0]
 
-    (marked,) = deliveries.mark_window(connection, edition.id, fence=1, limit=1, now=now)
+    (ready,) = deliveries.list_ready(connection, edition.id, after=0, last=100, limit=1, now=now)
+    assert deliveries.mark(connection, edition.id, [1], fence=1, now=now) == {1}
 
+    assert ready._asdict() == {name: getattr(before, name) for name in ready._fields} | {"topics": ""}
+    marked = deliveries.list_deliveries(connection, edition.id)[0]
     assert marked == replace(before, state=S.ATTEMPTING, attempts=1, attempted_at=now)
-    assert deliveries.list_deliveries(connection, edition.id)[0] == marked
 
 
 def test_only_what_is_pending_is_marked_and_what_is_deferred_when_its_time_has_come(
@@ -160,16 +171,87 @@ def test_only_what_is_pending_is_marked_and_what_is_deferred_when_its_time_has_c
     assert changed(connection, full) == {S.PENDING: S.ATTEMPTING, S.DEFERRED: S.ATTEMPTING}
 
 
-def test_a_window_is_of_one_edition(
+def test_the_readers_whose_turn_it_is_are_listed_within_a_range_in_order_and_up_to_a_limit(
+    connection: Connection, now: datetime, source: Source, newsletter: Newsletter
+) -> None:
+    add_article(connection, source.id, now, tags=("Coast",))
+    add_reader(connection, newsletter.id, now, "r6", topics=("woods", "coast"))
+    edition = open_edition(connection, newsletter.id, now, state=EditionState.SENDING)
+    put(connection, edition, 2, S.DEFERRED, attempts=2, next_attempt_at=now)
+    put(connection, edition, 3, S.DEFERRED, attempts=2, next_attempt_at=now + HOUR)
+    put(connection, edition, 4, S.SENT)
+
+    def listed(after: int, last: int, limit: int = 100) -> list[int]:
+        rows = deliveries.list_ready(connection, edition.id, after=after, last=last, limit=limit, now=now)
+        return [row.subscriber_id for row in rows]
+
+    assert listed(0, 100) == [1, 2, 5, 6]
+    assert listed(0, 100, limit=2) == [1, 2]
+    assert listed(1, 5) == [2, 5]
+    assert listed(5, 5) == listed(2, 4) == []
+    rows = deliveries.list_ready(connection, edition.id, after=1, last=6, limit=9, now=now)
+    assert [(row.attempts, row.topics) for row in rows] == [(2, ""), (0, ""), (0, "coast,woods")]
+    assert listed(0, 100) == [1, 2, 5, 6], "to list them marks nobody"
+
+
+def test_a_mark_leaves_alone_who_is_not_ready_any_more_and_who_is_unknown(
+    connection: Connection, now: datetime, full: Edition
+) -> None:
+    put(connection, full, 4, S.DEFERRED, next_attempt_at=now + HOUR)
+    before = deliveries.list_deliveries(connection, full.id)
+
+    assert deliveries.mark(connection, full.id, [*range(1, 8), 404], fence=7, now=now) == {1}
+
+    assert changed(connection, full) == {S.PENDING: S.ATTEMPTING}
+    assert deliveries.list_deliveries(connection, full.id)[1:] == before[1:]
+    assert deliveries.mark(connection, full.id, [], fence=7, now=now) == set()
+
+
+def test_a_mark_does_not_skip_who_left_and_is_not_ready(
+    connection: Connection, now: datetime, full: Edition
+) -> None:
+    for reader in range(1, 8):
+        store.set_status(connection, reader, SubscriptionStatus.UNSUBSCRIBED)
+
+    assert deliveries.mark(connection, full.id, range(1, 8), fence=1, now=now) == set()
+
+    assert changed(connection, full) == {S.PENDING: S.SKIPPED}
+
+
+def test_a_mark_of_some_skips_nobody_else(connection: Connection, now: datetime, edition: Edition) -> None:
+    for reader in (1, 2):
+        store.set_status(connection, reader, SubscriptionStatus.UNSUBSCRIBED)
+
+    assert deliveries.mark(connection, edition.id, [2, 3], fence=1, now=now) == {3}
+
+    assert list(states_of(connection, edition).values()) == [
+        S.PENDING,
+        S.SKIPPED,
+        S.ATTEMPTING,
+        S.PENDING,
+        S.PENDING,
+    ]
+
+
+def test_a_mark_and_an_outcome_are_of_one_edition(
     connection: Connection, now: datetime, source: Source, edition: Edition
 ) -> None:
     other = add_newsletter(connection, now, slug="other", draws_from=[source.id])
-    add_reader(connection, other.id, now, "r1")
+    for n in (1, 2, 3):
+        add_reader(connection, other.id, now, f"r{n}")
     foreign = open_edition(connection, other.id, now)
+    store.set_status(connection, 1, SubscriptionStatus.UNSUBSCRIBED)
+    store.set_status(connection, 6, SubscriptionStatus.UNSUBSCRIBED)
+    assert (store.get_subscription(connection, 6).subscriber_id, foreign.newsletter_id) == (1, other.id)
 
     mark(connection, edition, now)
-
     assert set(states_of(connection, foreign).values()) == {S.PENDING}
+    mark(connection, foreign, now)
+    record(connection, edition, [2], S.SENT)
+    record(connection, edition, [3], S.FAILED)
+
+    assert states_of(connection, foreign) == {1: S.SKIPPED, 2: S.ATTEMPTING, 3: S.ATTEMPTING}
+    assert [store.get_subscription(connection, n).watermark for n in (7, 8)] == [0, 0]
 
 
 def test_who_left_since_the_freeze_is_skipped_and_the_window_is_filled_with_others(
@@ -240,17 +322,64 @@ def test_each_outcome_is_stored_with_its_reply_and_only_sent_is_served(
 def test_outcomes_of_one_window_may_differ(connection: Connection, now: datetime, edition: Edition) -> None:
     mark(connection, edition, now)
     outcomes = [
-        make_outcome(1, S.SENT, reply="250 ok"),
-        make_outcome(2, S.FAILED, reply="550 no"),
+        make_outcome(4, S.SENT, reply="250 four"),
+        make_outcome(2, S.FAILED, reply="550 " + "é" * 600),
         make_outcome(3, S.DEFERRED, reply="450 later", next_attempt_at=now + HOUR),
-        make_outcome(4, S.PENDING),
+        make_outcome(1, S.SENT, reply="250 " + "x" * 600),
+        make_outcome(5, S.PENDING),
     ]
 
-    assert deliveries.record_outcomes(connection, edition.id, outcomes, fence=1, cutoff=1) == 4
+    assert deliveries.record_outcomes(connection, edition.id, outcomes, fence=1, cutoff=1) == 5
 
-    states = states_of(connection, edition)
-    assert list(states.values()) == [S.SENT, S.FAILED, S.DEFERRED, S.PENDING, S.ATTEMPTING]
-    assert watermarks(connection) == {1: 1, 2: 0, 3: 0, 4: 0, 5: 0}
+    rows = deliveries.list_deliveries(connection, edition.id)
+    assert [(row.state, row.reply, row.next_attempt_at, row.attempts) for row in rows] == [
+        (S.SENT, "250 " + "x" * 496, None, 1),
+        (S.FAILED, "550 " + "é" * 496, None, 1),
+        (S.DEFERRED, "450 later", now + HOUR, 1),
+        (S.SENT, "250 four", None, 1),
+        (S.PENDING, "", None, 0),
+    ]
+    assert watermarks(connection) == {1: 1, 2: 0, 3: 0, 4: 1, 5: 0}
+
+
+def test_an_outcome_says_nothing_of_a_person_who_was_erased_meanwhile(
+    connection: Connection, now: datetime, edition: Edition
+) -> None:
+    mark(connection, edition, now)
+    for reader in (1, 2):
+        deliveries.anonymise(connection, reader)
+    outcomes = [
+        make_outcome(1, S.SENT, reply="250 <r1@example.com> ok"),
+        make_outcome(2, S.FAILED, reply="550 <r2@example.com> unknown"),
+        make_outcome(3, S.SENT, reply="250 <r3@example.com> ok"),
+    ]
+
+    assert deliveries.record_outcomes(connection, edition.id, outcomes, fence=1, cutoff=1) == 3
+
+    rows = deliveries.list_deliveries(connection, edition.id)[:3]
+    assert [(row.state, row.reply, row.address) for row in rows] == [
+        (S.SENT, "erased", ""),
+        (S.FAILED, "erased", ""),
+        (S.SENT, "250 <r3@example.com> ok", "r3@example.com"),
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 20, 200])
+def test_a_window_of_any_size_is_marked_and_recorded(
+    connection: Connection, now: datetime, newsletter: Newsletter, count: int
+) -> None:
+    for n in range(6, count + 1):
+        add_reader(connection, newsletter.id, now, f"r{n}")
+    edition = open_edition(connection, newsletter.id, now, state=EditionState.SENDING)
+    readers = list(range(1, count + 1))
+
+    assert mark(connection, edition, now, limit=count) == readers
+    outcomes = [make_outcome(reader, S.SENT, reply=f"250 {reader}") for reader in readers]
+    assert deliveries.record_outcomes(connection, edition.id, outcomes, fence=1, cutoff=1) == count
+
+    rows = deliveries.list_deliveries(connection, edition.id, [S.SENT])
+    assert [row.reply for row in rows] == [f"250 {reader}" for reader in readers]
+    assert {store.get_subscription(connection, reader).watermark for reader in readers} == {1}
 
 
 def test_no_outcomes_change_nothing(connection: Connection, now: datetime, edition: Edition) -> None:
@@ -276,8 +405,8 @@ def test_an_owner_whose_fence_is_old_writes_nothing_and_moves_no_watermark(
     connection: Connection, now: datetime, edition: Edition, state: DeliveryState
 ) -> None:
     mark(connection, edition, now, fence=1)
-    deliveries.recover_attempts(connection, edition.id, fence=2)
-    deliveries.resend_uncertain(connection, edition.id, now=now)
+    deliveries.recover_attempts(connection, shard_of(edition, fence=2))
+    deliveries.resend_uncertain(connection, shard_of(edition), now=now)
     assert mark(connection, edition, now, fence=2, limit=2) == [1, 2]
     before = deliveries.list_deliveries(connection, edition.id)
 
@@ -333,8 +462,8 @@ def test_recovery_makes_uncertain_what_an_older_fence_left_and_nothing_else(
     mark(connection, edition, now, fence=1, limit=2)
     mark(connection, edition, now, fence=2, limit=1)
 
-    assert deliveries.recover_attempts(connection, edition.id, fence=2) == 2
-    assert deliveries.recover_attempts(connection, edition.id, fence=2) == 0
+    assert deliveries.recover_attempts(connection, shard_of(edition, fence=2)) == 2
+    assert deliveries.recover_attempts(connection, shard_of(edition, fence=2)) == 0
 
     states = states_of(connection, edition)
     assert list(states.values()) == [S.UNCERTAIN, S.UNCERTAIN, S.ATTEMPTING, S.PENDING, S.PENDING]
@@ -344,8 +473,32 @@ def test_recovery_makes_uncertain_what_an_older_fence_left_and_nothing_else(
 
 
 def test_recovery_leaves_every_other_state_alone(connection: Connection, full: Edition) -> None:
-    assert deliveries.recover_attempts(connection, full.id, fence=9) == 1
+    assert deliveries.recover_attempts(connection, shard_of(full, fence=9)) == 1
     assert changed(connection, full) == {S.ATTEMPTING: S.UNCERTAIN}
+
+
+def test_what_is_done_to_a_shard_is_done_within_its_range_and_its_edition(
+    connection: Connection, now: datetime, newsletter: Newsletter, edition: Edition
+) -> None:
+    other = open_edition(connection, newsletter.id, now, cadence=ANY_CADENCE, slot="other")
+    assert states_of(connection, other) == {}, "all of them are under way in the first one"
+    middle = shard_of(edition, first_id=2, last_id=4, fence=2)
+
+    mark(connection, edition, now, fence=1)
+    assert deliveries.recover_attempts(connection, middle) == 3
+    assert deliveries.recover_attempts(connection, shard_of(other, fence=2)) == 0
+    for reader in range(1, 6):
+        put(connection, edition, reader, S.UNCERTAIN)
+    assert deliveries.resend_uncertain(connection, shard_of(other), now=now) == 0
+    assert deliveries.resend_uncertain(connection, middle, now=now) == 3
+    for reader in range(1, 6):
+        put(connection, edition, reader, S.DEFERRED, next_attempt_at=now + reader * HOUR)
+    assert deliveries.find_due(connection, middle, now=now, resends=True) == now + 2 * HOUR
+    assert deliveries.find_due(connection, shard_of(other), now=now, resends=True) is None
+    assert deliveries.expire_deferred(connection, shard_of(other)) == 0
+    assert deliveries.expire_deferred(connection, middle) == 3
+
+    assert list(states_of(connection, edition).values()) == [S.DEFERRED, *[S.FAILED] * 3, S.DEFERRED]
 
 
 def test_what_is_uncertain_is_sent_again_when_its_time_has_come(
@@ -354,8 +507,8 @@ def test_what_is_uncertain_is_sent_again_when_its_time_has_come(
     put(connection, full, 6, S.UNCERTAIN, attempts=1, next_attempt_at=now + HOUR)
     early = now + HOUR - timedelta(seconds=1)
 
-    assert deliveries.resend_uncertain(connection, full.id, now=early) == 0
-    assert deliveries.resend_uncertain(connection, full.id, now=now + HOUR) == 1
+    assert deliveries.resend_uncertain(connection, shard_of(full), now=early) == 0
+    assert deliveries.resend_uncertain(connection, shard_of(full), now=now + HOUR) == 1
 
     assert changed(connection, full) == {S.UNCERTAIN: S.PENDING}
     row = deliveries.list_deliveries(connection, full.id)[5]
@@ -368,25 +521,22 @@ def test_what_stays_uncertain_is_not_sent_again_without_end(
     copies = 0
     for fence in range(1, 10):
         copies += len(mark(connection, edition, now, fence=fence, limit=1))
-        deliveries.recover_attempts(connection, edition.id, fence=fence + 1)
-        assert deliveries.count_resendable(connection, edition.id) == (1 if copies < 3 else 0)
-        assert deliveries.resend_uncertain(connection, edition.id, now=now) == (1 if copies < 3 else 0)
-        if copies == 3:
+        deliveries.recover_attempts(connection, shard_of(edition, fence=fence + 1))
+        if deliveries.resend_uncertain(connection, shard_of(edition), now=now) == 0:
             break
+    assert copies == 3
 
     assert states_of(connection, edition)[1] is S.UNCERTAIN
     assert mark(connection, edition, now, fence=99) == [2, 3, 4, 5]
     assert deliveries.retry(connection, edition.id, {S.UNCERTAIN}) == 1, "the operator can"
 
 
-def test_what_is_still_deferred_is_given_up_when_the_edition_is_too_old(
+def test_what_is_still_deferred_is_given_up_with_its_last_answer(
     connection: Connection, now: datetime, full: Edition
 ) -> None:
     put(connection, full, 4, S.DEFERRED, next_attempt_at=now + HOUR, reply="450 " + "x" * 496)
 
-    assert deliveries.expire_deferred(connection, full.id, opened_before=now) == 0
-    later = now + timedelta(seconds=1)
-    assert deliveries.expire_deferred(connection, full.id, opened_before=later) == 1
+    assert deliveries.expire_deferred(connection, shard_of(full)) == 1
 
     assert changed(connection, full) == {S.DEFERRED: S.FAILED}
     row = deliveries.list_deliveries(connection, full.id)[3]
@@ -534,32 +684,36 @@ def test_states_are_counted_and_every_state_is_there(
     assert deliveries.count_states(connection, 999) == dict.fromkeys(S, 0)
 
 
-def test_the_next_attempt_is_the_first_of_what_waits_for_its_time(
-    connection: Connection, now: datetime, full: Edition
+@pytest.mark.parametrize("state", [S.PENDING, S.ATTEMPTING])
+def test_a_shard_is_due_at_once_while_somebody_is_pending_or_was_left_in_an_attempt(
+    connection: Connection, now: datetime, edition: Edition, state: DeliveryState
 ) -> None:
-    assert deliveries.find_next_attempt(connection, full.id) is None
-    for reader in (1, 2, 3, 5, 7):
-        put(connection, full, reader, list(S)[reader - 1], next_attempt_at=now)
-    assert deliveries.find_next_attempt(connection, full.id) is None
+    for reader in range(1, 5):
+        put(connection, edition, reader, S.DEFERRED, next_attempt_at=now + HOUR)
+    put(connection, edition, 5, state)
 
-    put(connection, full, 4, S.DEFERRED, next_attempt_at=now + 2 * HOUR)
-    assert deliveries.find_next_attempt(connection, full.id) == now + 2 * HOUR
-    put(connection, full, 6, S.UNCERTAIN, attempts=2, next_attempt_at=now + HOUR)
-    assert deliveries.find_next_attempt(connection, full.id) == now + HOUR
-    put(connection, full, 6, S.UNCERTAIN, attempts=3, next_attempt_at=now + HOUR)
-    assert deliveries.find_next_attempt(connection, full.id) == now + 2 * HOUR, "it is not sent again"
+    assert deliveries.find_due(connection, shard_of(edition), now=now, resends=False) == now
 
 
-def test_what_is_uncertain_under_hold_waits_for_the_operator_and_for_no_time(
-    connection: Connection, now: datetime, newsletter: Newsletter
+def test_a_shard_is_due_when_the_first_of_those_comes_up_who_wait_for_their_time(
+    connection: Connection, now: datetime, edition: Edition
 ) -> None:
-    held = open_edition(
-        connection, newsletter.id, now, state=EditionState.SENDING, policy=UncertainPolicy.HOLD
-    )
-    put(connection, held, 1, S.UNCERTAIN, attempts=1, next_attempt_at=now + HOUR)
-    put(connection, held, 2, S.DEFERRED, attempts=1, next_attempt_at=now + 2 * HOUR)
+    def due(*, resends: bool) -> datetime | None:
+        return deliveries.find_due(connection, shard_of(edition), now=now, resends=resends)
 
-    assert deliveries.find_next_attempt(connection, held.id) == now + 2 * HOUR
+    for reader, state in enumerate((S.SENT, S.FAILED, S.SKIPPED, S.SENT, S.FAILED), start=1):
+        put(connection, edition, reader, state, next_attempt_at=now)
+    assert due(resends=True) is None
+
+    put(connection, edition, 4, S.DEFERRED, next_attempt_at=now + 2 * HOUR)
+    assert due(resends=True) == due(resends=False) == now + 2 * HOUR
+    put(connection, edition, 5, S.UNCERTAIN, attempts=2, next_attempt_at=now + HOUR)
+    assert due(resends=True) == now + HOUR
+    assert due(resends=False) == now + 2 * HOUR, "it waits for the operator and for no time"
+    put(connection, edition, 5, S.UNCERTAIN, attempts=3, next_attempt_at=now + HOUR)
+    assert due(resends=True) == now + 2 * HOUR, "it is not sent again"
+    put(connection, edition, 5, S.UNCERTAIN, attempts=1)
+    assert due(resends=True) == now, "its sender is gone, and it waits for nothing"
 
 
 def test_deliveries_are_listed_by_reader_in_the_chosen_states(connection: Connection, full: Edition) -> None:
@@ -572,7 +726,7 @@ def test_deliveries_are_listed_by_reader_in_the_chosen_states(connection: Connec
     assert listed(limit=3) == [1, 2, 3]
 
 
-def test_two_senders_cannot_both_hold_a_window(engine: Engine, now: datetime) -> None:
+def test_two_senders_cannot_both_mark_a_reader(engine: Engine, now: datetime) -> None:
     with writing(engine) as conn:
         source = add_source(conn, now)
         newsletter = add_newsletter(conn, now, draws_from=[source.id])
@@ -580,11 +734,61 @@ def test_two_senders_cannot_both_hold_a_window(engine: Engine, now: datetime) ->
         for n in range(40):
             add_reader(conn, newsletter.id, now, f"r{n}")
         opened = open_edition(conn, newsletter.id, now)
-    taken: list[int] = []
+    readers = list(range(1, 41))
+    start = threading.Barrier(2)
 
-    for sender, window in product((1, 2), range(10)):
+    def mark_all_at_once(fence: int) -> set[int]:
+        taken = set()
+        start.wait(timeout=30)
+        for n in range(0, 40, 10):
+            with writing(engine) as conn:
+                taken |= deliveries.mark(conn, opened.id, readers[n : n + 10], fence=fence, now=now)
+        return taken
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(mark_all_at_once, (1, 2), timeout=60)
+
+    assert not first & second
+    assert first | second == set(readers)
+
+
+def test_what_is_put_back_by_the_operator_and_by_itself_at_once_makes_nobody_wait_for_ever(
+    postgresql_url: str, now: datetime
+) -> None:
+    engine = open_engine(postgresql_url)  # on SQLite one transaction is over before the other begins
+    with writing(engine) as conn:
+        source = add_source(conn, now)
+        newsletter = add_newsletter(conn, now, draws_from=[source.id])
+        add_article(conn, source.id, now)
+        for n in range(3):
+            add_reader(conn, newsletter.id, now, f"r{n}")
+        opened = open_edition(conn, newsletter.id, now, state=EditionState.SENDING)
+        for reader in (1, 2, 3):
+            put(conn, opened, reader, S.UNCERTAIN)
+    is_held, is_put_back = threading.Event(), threading.Event()
+
+    def operate() -> int:
+        assert is_held.wait(timeout=30)
         with writing(engine) as conn:
-            taken += mark(conn, opened, now, fence=sender, limit=window)
+            count = deliveries.retry(conn, opened.id, {S.UNCERTAIN})
+            is_put_back.set()
+            shards.wake_shards(conn, opened.id, now=now + HOUR)
+        return count
 
-    assert sorted(taken) == sorted(set(taken))
-    assert len(taken) == 40
+    def send() -> int:
+        with writing(engine) as conn:
+            held = lease(conn, opened, now)
+            is_held.set()
+            assert is_put_back.wait(timeout=30)
+            count = deliveries.resend_uncertain(conn, held, now=now)
+            shards.release_shard(conn, held, due_at=None)
+        return count
+
+    with ThreadPoolExecutor(2) as pool:
+        operator, sender = pool.submit(operate), pool.submit(send)
+        assert (operator.result(timeout=60), sender.result(timeout=60)) == (3, 0)
+
+    with reading(engine) as conn:
+        assert set(states_of(conn, opened).values()) == {S.PENDING}
+        assert shards.find_next_due(conn, opened.id) == now + HOUR, "nobody was forgotten"
+    engine.dispose()

@@ -32,6 +32,7 @@ ALLOWED = {
     (S.SENDING, S.CANCELLED),
     (S.PAUSED, S.SENDING),
     (S.PAUSED, S.APPROVED),
+    (S.PAUSED, S.HELD),
     (S.PAUSED, S.CANCELLED),
     (S.HELD, S.APPROVED),
     (S.HELD, S.SENDING),
@@ -43,18 +44,6 @@ ALLOWED = {
 @pytest.fixture
 def newsletter(connection: Connection, now: datetime) -> Newsletter:
     return add_newsletter(connection, now)
-
-
-def take(
-    connection: Connection, edition: Edition, at: datetime, owner: str = "a", lease_s: float = 15.0
-) -> int:
-    fence = editions.take_lease(connection, edition.id, owner=owner, now=at, lease_s=lease_s)
-    assert fence is not None
-    return fence
-
-
-def renew(connection: Connection, edition: Edition, fence: int, at: datetime) -> EditionState | None:
-    return editions.renew_lease(connection, edition.id, fence=fence, now=at, lease_s=15.0)
 
 
 def test_an_edition_comes_back_as_it_was_opened(
@@ -84,7 +73,6 @@ def test_an_edition_comes_back_as_it_was_opened(
         subject="",
         opened_at=now,
         finished_at=None,
-        fence=0,
     )
     assert opened == editions.get_edition(connection, opened.id)
     assert opened == editions.find_edition(connection, newsletter.id, ANY_CADENCE, "manual-1")
@@ -270,92 +258,27 @@ def test_a_compiled_text_that_was_damaged_is_refused(
         editions.get_compiled(connection, edition.id)
 
 
-def test_a_lease_is_had_by_one_and_its_fence_grows_with_each_owner(
-    connection: Connection, now: datetime, newsletter: Newsletter
+def test_of_two_that_decide_what_becomes_of_an_edition_the_second_sees_what_the_first_has_done(
+    engine: Engine, now: datetime
 ) -> None:
-    edition = add_edition(connection, newsletter.id, now)
-    other = add_edition(connection, newsletter.id, now, slot="other")
-    assert editions.is_lease_free(connection, edition.id, now=now)
-
-    first = take(connection, edition, now)
-    just_before = now + timedelta(seconds=14.9)
-
-    assert not editions.is_lease_free(connection, edition.id, now=just_before)
-    assert editions.take_lease(connection, edition.id, owner="b", now=just_before, lease_s=15.0) is None
-    assert editions.is_lease_free(connection, other.id, now=now)
-    end = now + timedelta(seconds=15)
-    assert editions.is_lease_free(connection, edition.id, now=end)
-    second = take(connection, edition, end, "b")
-    assert (first, second, editions.get_edition(connection, edition.id).fence) == (1, 2, 2)
-
-
-def test_a_lease_that_is_renewed_lasts_from_then_and_tells_the_state(
-    connection: Connection, now: datetime, newsletter: Newsletter
-) -> None:
-    edition = add_edition(connection, newsletter.id, now, state=S.SENDING)
-    fence = take(connection, edition, now)
-    later = now + timedelta(seconds=10)
-
-    assert renew(connection, edition, fence, later) is S.SENDING
-    assert not editions.is_lease_free(connection, edition.id, now=now + timedelta(seconds=24))
-    editions.change_edition_state(connection, edition.id, S.PAUSED, now=later)
-    assert renew(connection, edition, fence, later) is S.PAUSED
-
-
-def test_a_lease_that_ran_out_can_be_renewed_until_another_takes_it(
-    connection: Connection, now: datetime, newsletter: Newsletter
-) -> None:
-    edition = add_edition(connection, newsletter.id, now)
-    fence = take(connection, edition, now)
-    late = now + timedelta(minutes=1)
-
-    assert renew(connection, edition, fence, late) is S.APPROVED
-    taken = take(connection, edition, late + timedelta(minutes=1), "b")
-    assert renew(connection, edition, fence, late) is None
-    assert renew(connection, edition, taken, late) is S.APPROVED
-
-
-def test_a_lease_is_given_back_only_by_its_owner(
-    connection: Connection, now: datetime, newsletter: Newsletter
-) -> None:
-    edition = add_edition(connection, newsletter.id, now)
-    old = take(connection, edition, now)
-    late = now + timedelta(minutes=1)
-    fence = take(connection, edition, late, "b")
-
-    editions.release_lease(connection, edition.id, fence=old)
-    assert not editions.is_lease_free(connection, edition.id, now=late)
-    editions.release_lease(connection, edition.id, fence=fence)
-    assert editions.is_lease_free(connection, edition.id, now=late)
-    assert take(connection, edition, late, "c") == fence + 1
-
-
-def test_a_lease_that_was_given_back_is_not_renewed_by_a_beat_that_comes_late(
-    connection: Connection, now: datetime, newsletter: Newsletter
-) -> None:
-    edition = add_edition(connection, newsletter.id, now)
-    fence = take(connection, edition, now)
-    editions.release_lease(connection, edition.id, fence=fence)
-
-    assert renew(connection, edition, fence, now) is None
-    assert editions.is_lease_free(connection, edition.id, now=now)
-
-
-def test_of_two_connections_at_once_one_takes_the_lease(engine: Engine, now: datetime) -> None:
     with writing(engine) as conn:
         newsletter = add_newsletter(conn, now)
-        opened = [add_edition(conn, newsletter.id, now, slot=f"slot-{n}") for n in range(10)]
-    start = threading.Barrier(2)
+        edition = add_edition(conn, newsletter.id, now, state=S.SENDING)
 
-    def take_one(edition: Edition, owner: str) -> int | None:
-        start.wait(timeout=30)
+    def look() -> EditionState:
         with writing(engine) as conn:
-            return editions.take_lease(conn, edition.id, owner=owner, now=now, lease_s=15.0)
+            return editions.lock_edition(conn, edition.id).state
 
-    with ThreadPoolExecutor(2) as pool:
-        for edition in opened:
-            attempts = [pool.submit(take_one, edition, owner) for owner in ("a", "b")]
-            assert {attempt.result(timeout=60) for attempt in attempts} == {1, None}
+    with ThreadPoolExecutor(1) as pool:
+        with writing(engine) as conn:
+            assert editions.lock_edition(conn, edition.id) == edition
+            second = pool.submit(look)
+            wait([second], timeout=0.2)  # one that does not wait is through by then
+            editions.change_edition_state(conn, edition.id, S.SENT, now=now)
+        assert second.result(timeout=30) is S.SENT
+
+    with writing(engine) as conn, pytest.raises(NotFound):
+        editions.lock_edition(conn, 999)
 
 
 def test_of_two_connections_at_once_one_changes_the_state(engine: Engine, now: datetime) -> None:

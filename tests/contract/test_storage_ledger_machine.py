@@ -1,5 +1,6 @@
-"""The ledger against a model of Python sets: whatever crashes in between, nobody is passed over, and nobody
-gets an article twice unless nobody could know whether the first copy had arrived.
+"""The ledger against a model of Python sets: whatever crashes in between and however many senders share an
+edition, nobody is passed over, and nobody gets an article twice unless nobody could know whether the first
+copy had arrived.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -18,26 +20,29 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, select, text
 
 import subscribers.tables
 from subscribers import store, suppression
 from subscribers.model import SubscriptionStatus, SuppressionReason
 from syndicate.model import Delivery, DeliveryState, Edition, EditionState, UncertainPolicy, slugify
-from syndicate.storage import deliveries, editions, tables
+from syndicate.storage import deliveries, editions, shards, tables
 from syndicate.storage.engine import open_engine, reading, writing
+from syndicate.storage.shards import Shard
 from tests.builders import (
     add_article,
     add_newsletter,
     add_reader,
     add_source,
     make_outcome,
+    mark_shard,
     open_edition,
     states_of,
 )
 
 S = DeliveryState
-LIMIT = 3
+SHARD_SIZE = 2
+LIMIT = 2
 LEASE_S = 15.0
 TOPICS = ("Coast", "Craft")
 FINAL = {S.SENT, S.SKIPPED}
@@ -75,11 +80,18 @@ class Reader:
 
 @dataclass
 class Sender:
-    """A process that has, or had, the lease of an edition."""
+    """A process that has, or had, a shard of an edition."""
 
-    edition_id: int
-    fence: int
+    held: Shard
     window: list[Delivery] = field(default_factory=list)
+
+    @property
+    def edition_id(self) -> int:
+        return self.held.edition_id
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.held.edition_id, self.held.number
 
 
 def empty(conn: Connection) -> None:
@@ -100,7 +112,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.articles: dict[int, frozenset[str]] = {}
         self.readers: dict[int, Reader] = {}
         self.frozen: dict[int, set[int]] = {}
-        self.senders: dict[int, Sender] = {}
+        self.senders: dict[tuple[int, int], Sender] = {}  #: by edition and shard
+        self.given_up: set[int] = set()  #: editions whose lifetime is over
         self.dead: list[Sender] = []
         self.last_states: dict[int, dict[int, DeliveryState]] = defaultdict(dict)
         self.last_watermarks: dict[int, int] = {}
@@ -184,9 +197,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now += timedelta(minutes=minutes)
         with writing(self.engine) as conn:
             for sender in self.senders.values():  # whoever lives renews the lease all the while
-                editions.renew_lease(
-                    conn, sender.edition_id, fence=sender.fence, now=self.now, lease_s=LEASE_S
-                )
+                shards.renew_shard(conn, sender.held, now=self.now, lease_s=LEASE_S)
 
     def open(self, policy: UncertainPolicy, state: EditionState) -> None:
         try:
@@ -253,6 +264,7 @@ class LedgerMachine(RuleBasedStateMachine):
             match what:
                 case "retry" if state is not EditionState.CANCELLED:
                     deliveries.retry(conn, edition_id, {S.FAILED, S.UNCERTAIN})
+                    shards.wake_shards(conn, edition_id, now=self.now)
                 case "pause" if state is EditionState.SENDING:
                     editions.change_edition_state(conn, edition_id, EditionState.PAUSED, now=self.now)
                 case "resume" if state in STANDING:
@@ -261,8 +273,7 @@ class LedgerMachine(RuleBasedStateMachine):
                     editions.change_edition_state(conn, edition_id, EditionState.CANCELLED, now=self.now)
                     deliveries.cancel_open(conn, edition_id)
                 case "give up":
-                    long_ago = self.now - timedelta(hours=1)
-                    deliveries.expire_deferred(conn, edition_id, opened_before=long_ago)
+                    self.given_up.add(edition_id)
 
     def busy(self) -> list[Sender]:
         return [sender for sender in self.senders.values() if sender.window]
@@ -281,12 +292,16 @@ class LedgerMachine(RuleBasedStateMachine):
             self.publish(data)
             return
         edition_id = data.draw(st.sampled_from(ready))
-        sender = self.senders.get(edition_id) or self.begin(edition_id)
+        there = [sender for sender in self.senders.values() if sender.edition_id == edition_id]
+        sender = data.draw(st.sampled_from([None, *there])) or self.begin(edition_id)
         if sender is None:
             self.wait(1)
             return
         if not sender.window:
             self.mark_window(sender, data.draw(st.integers(1, LIMIT)))
+        if not sender.window:
+            self.stop(sender)
+            return
         fate = data.draw(st.sampled_from(["answer", "answer", "answer", "die", "go on", "stop"]))
         if fate in {"answer", "stop"}:
             self.record(sender, [data.draw(st.sampled_from(ANSWERS)) for _ in sender.window])
@@ -300,28 +315,30 @@ class LedgerMachine(RuleBasedStateMachine):
             edition = editions.get_edition(conn, edition_id)
             if edition.state is not EditionState.SENDING:
                 return None
-            is_free = editions.is_lease_free(conn, edition_id, now=self.now)
-            fence = editions.take_lease(conn, edition_id, owner="sender", now=self.now, lease_s=LEASE_S)
-            assert is_free == (fence is not None)
-            if fence is None:
+            is_due = shards.has_due_shard(conn, edition_id, now=self.now)
+            held = shards.lease_shard(conn, edition_id, owner="sender", now=self.now, lease_s=LEASE_S)
+            assert is_due == (held is not None)
+            if held is None:
                 return None
-            deliveries.recover_attempts(conn, edition_id, fence=fence)
+            deliveries.recover_attempts(conn, held)
             if edition.policy is UncertainPolicy.RESEND:
-                deliveries.resend_uncertain(conn, edition_id, now=self.now)
-        self.senders[edition_id] = Sender(edition_id, fence)
-        return self.senders[edition_id]
+                deliveries.resend_uncertain(conn, held, now=self.now)
+            if edition_id in self.given_up:
+                deliveries.expire_deferred(conn, held)
+        sender = Sender(held)
+        assert sender.key not in self.senders, "nobody takes over from a sender that lives"
+        self.senders[sender.key] = sender
+        return sender
 
     def mark_window(self, sender: Sender, limit: int) -> None:
         with writing(self.engine) as conn:
-            state = editions.renew_lease(
-                conn, sender.edition_id, fence=sender.fence, now=self.now, lease_s=LEASE_S
-            )
+            state = shards.hold_shard(conn, sender.held)
             assert state is not None, "nobody takes over from a sender that lives"
             if state is not EditionState.SENDING:
                 return
-            sender.window = deliveries.mark_window(
-                conn, sender.edition_id, fence=sender.fence, limit=limit, now=self.now
-            )
+            marked = mark_shard(conn, sender.held, self.now, limit=limit)
+            rows = deliveries.list_deliveries(conn, sender.edition_id, [S.ATTEMPTING])
+            sender.window = [row for row in rows if row.subscriber_id in marked]
         assert len(sender.window) <= limit
         for row in sender.window:
             assert self.readers[row.subscriber_id].is_active, "the mark has the last word"
@@ -341,7 +358,7 @@ class LedgerMachine(RuleBasedStateMachine):
                     )
                     for row, (state, _) in zip(sender.window, answers, strict=True)
                 ],
-                fence=sender.fence,
+                fence=sender.held.fence,
                 cutoff=cutoff,
             )
         assert written == len(sender.window), "a sender that lives records every answer"
@@ -369,7 +386,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def die(self, sender: Sender, was_taken: Sequence[bool]) -> None:
         """The process ends; of its window the relay took some."""
-        self.dead.append(self.senders.pop(sender.edition_id))
+        self.dead.append(self.senders.pop(sender.key))
         with reading(self.engine) as conn:
             cutoff = editions.get_edition(conn, sender.edition_id).cutoff
         for row, taken in zip(sender.window, was_taken, strict=True):
@@ -378,19 +395,23 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.deliver(row, cutoff, is_known=False)
 
     def stop(self, sender: Sender) -> None:
+        """The process gives its shard back, which may have readers left."""
         with writing(self.engine) as conn:
-            editions.release_lease(conn, sender.edition_id, fence=sender.fence)
-        del self.senders[sender.edition_id]
+            resends = editions.get_edition(conn, sender.edition_id).policy is UncertainPolicy.RESEND
+            assert shards.hold_shard(conn, sender.held) is not None
+            due_at = deliveries.find_due(conn, sender.held, now=self.now, resends=resends)
+            shards.release_shard(conn, sender.held, due_at=due_at)
+        del self.senders[sender.key]
 
     def wake_up_late(self, sender: Sender, state: DeliveryState) -> None:
         """A sender that was thought dead records its answers after another has taken over."""
         with writing(self.engine) as conn:
-            if editions.get_edition(conn, sender.edition_id).fence == sender.fence:
+            if shards.hold_shard(conn, sender.held) is not None:
                 return
             before = deliveries.list_deliveries(conn, sender.edition_id)
             outcomes = [make_outcome(row.subscriber_id, state) for row in sender.window]
             written = deliveries.record_outcomes(
-                conn, sender.edition_id, outcomes, fence=sender.fence, cutoff=10**6
+                conn, sender.edition_id, outcomes, fence=sender.held.fence, cutoff=10**6
             )
             assert written == 0
             assert deliveries.list_deliveries(conn, sender.edition_id) == before
@@ -412,11 +433,26 @@ class LedgerMachine(RuleBasedStateMachine):
         for reader, was in self.last_states[edition.id].items():
             assert was not in FINAL or states[reader] is was, "what is final stays"
         self.last_states[edition.id] = states
-        attempted = {reader for reader, state in states.items() if state is S.ATTEMPTING}
-        assert len(attempted) <= LIMIT
-        sender = self.senders.get(edition.id)
-        if sender is not None:
-            assert attempted == {row.subscriber_id for row in sender.window}
+        for row in conn.execute(select(tables.shard).where(tables.shard.c.edition_id == edition.id)):
+            within = {n: state for n, state in states.items() if row.first_id <= n <= row.last_id}
+            assert len(within) <= SHARD_SIZE
+            sender = self.senders.get((edition.id, row.number))
+            if sender is not None:
+                attempted = {n for n, state in within.items() if state is S.ATTEMPTING}
+                assert attempted == {each.subscriber_id for each in sender.window}
+        self.check_that_nobody_is_forgotten(conn, edition)
+
+    def check_that_nobody_is_forgotten(self, conn: Connection, edition: Edition) -> None:
+        """Whoever is to be attempted by itself is in a shard that comes up in time."""
+        due = list(conn.execute(select(tables.shard).where(tables.shard.c.edition_id == edition.id)))
+        resends = edition.policy is UncertainPolicy.RESEND
+        for row in deliveries.list_deliveries(conn, edition.id, OPEN):
+            if row.state is S.UNCERTAIN and not (resends and row.attempts < 3):
+                continue
+            turn_at = max(row.next_attempt_at or self.now, self.now)
+            (own,) = [each for each in due if each.first_id <= row.subscriber_id <= each.last_id]
+            assert own.due_at is not None, row
+            assert own.due_at <= turn_at, row
 
     # The end.
 
@@ -447,18 +483,22 @@ class LedgerMachine(RuleBasedStateMachine):
                 return
             if edition.state is not EditionState.SENDING:
                 editions.change_edition_state(conn, edition_id, EditionState.SENDING, now=self.now)
-        sender = self.begin(edition_id)
-        assert sender is not None, "whoever had it is gone by now"
+        self.send_all(edition_id)
         if edition.policy is UncertainPolicy.RESEND:
             with writing(self.engine) as conn:
                 deliveries.retry(conn, edition_id, {S.UNCERTAIN})
-        self.mark_window(sender, LIMIT)
-        while sender.window:
-            self.record(sender, [(S.SENT, True)] * len(sender.window))
-            self.mark_window(sender, LIMIT)
-        self.stop(sender)
+                shards.wake_shards(conn, edition_id, now=self.now)
+            self.send_all(edition_id)
         with reading(self.engine) as conn:
             assert set(states_of(conn, edition).values()) & OPEN <= {S.UNCERTAIN}
+
+    def send_all(self, edition_id: int) -> None:
+        while sender := self.begin(edition_id):
+            self.mark_window(sender, LIMIT)
+            while sender.window:
+                self.record(sender, [(S.SENT, True)] * len(sender.window))
+                self.mark_window(sender, LIMIT)
+            self.stop(sender)
 
     def find_settled_in_doubt(self, conn: Connection) -> dict[int, set[int]]:
         """The articles of copies that were uncertain and whose end is on record: at most once was asked for,
@@ -479,7 +519,10 @@ class LedgerMachine(RuleBasedStateMachine):
         return found
 
 
-def test_the_ledger_keeps_its_promise_whatever_happens(sqlite_url: str) -> None:
+def test_the_ledger_keeps_its_promise_whatever_happens(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_SIZE", SHARD_SIZE)
     engine = open_engine(sqlite_url)
     run_state_machine_as_test(
         lambda: LedgerMachine(engine),

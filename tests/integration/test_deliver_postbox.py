@@ -27,7 +27,7 @@ def send(postbox: Postbox, *recipients: str, message: bytes = BODY) -> list[str]
         host=host,
         port=port,
         username="",
-        password="",
+        read_password=lambda: "",
         tls="none",
         connections=2,
         rate_s=0.0,
@@ -38,7 +38,7 @@ def send(postbox: Postbox, *recipients: str, message: bytes = BODY) -> list[str]
         async with SmtpRelay(settings) as relay:
             report = await relay.deliver(
                 [
-                    Envelope(key=key, sender="bounce@example.org", recipient=recipient, message=message)
+                    Envelope(key=key, sender="bounce@example.org", recipient=recipient, pieces=(message,))
                     for key, recipient in enumerate(recipients)
                 ]
             )

@@ -19,7 +19,7 @@ BODY = b"Subject: Hello\r\n\r\n.one dot\r\n..two dots\r\n.\r\nend\r\n"
 
 def envelope(key: int = 1, recipient: str = "", message: bytes = BODY, sender: str = SENDER) -> Envelope:
     return Envelope(
-        key=key, sender=sender, recipient=recipient or f"reader{key}@example.com", message=message
+        key=key, sender=sender, recipient=recipient or f"reader{key}@example.com", pieces=(message,)
     )
 
 
@@ -28,7 +28,7 @@ def settings(server: ScriptedServer, **changes: Any) -> RelaySettings:
         host="127.0.0.1",
         port=server.port,
         username="",
-        password="",
+        read_password=lambda: "",
         tls="none",
         connections=1,
         rate_s=0.0,
@@ -427,7 +427,7 @@ def test_200_messages_over_4_connections_arrive_exactly_once_each() -> None:
 def test_no_more_connections_are_opened_than_there_are_messages() -> None:
     server = ScriptedServer()
     deliver(server, [envelope(1), envelope(2)], connections=8)
-    assert server.connections == 2
+    assert 1 <= server.connections <= 2  # the first may be through with both before the second is there
 
 
 def test_nothing_to_deliver_opens_nothing() -> None:
@@ -450,7 +450,7 @@ def test_helo_will_do_where_no_extension_is_needed() -> None:
 @pytest.mark.parametrize(("says", "username"), [("550 5.7.1 no", ""), ("502 5.5.1 what is EHLO", "us")])
 def test_helo_is_no_way_round_a_refusal_or_a_password(says: str, username: str) -> None:
     server = ScriptedServer(plan={"ehlo": [says]})
-    report = deliver(server, [envelope()], username=username, password="pw")
+    report = deliver(server, [envelope()], username=username, read_password=lambda: "pw")
     assert report.fault is not None
     assert report.fault.stage == "connect"
     assert server.verbs == ["EHLO"]
@@ -464,7 +464,7 @@ def test_a_password_is_offered_once_and_appears_in_no_error_and_no_log(
     password = "canary-7d1f"
     echo = "535 5.7.8 canary-7d1f AHVzAGNhbmFyeS03ZDFm Y2FuYXJ5LTdkMWY= is wrong"
     server = ScriptedServer(plan={"auth": echo}, extensions=(f"AUTH CRAM-MD5 {mechanism}",))
-    report = deliver(server, [envelope(1), envelope(2)], username="us", password=password)
+    report = deliver(server, [envelope(1), envelope(2)], username="us", read_password=lambda: password)
     assert server.verbs.count("AUTH") == 1
     assert "MAIL" not in server.verbs
     assert report.fault is not None
@@ -477,7 +477,7 @@ def test_a_password_is_offered_once_and_appears_in_no_error_and_no_log(
 
 def test_a_relay_that_has_no_time_to_check_a_password_is_a_temporary_fault() -> None:
     server = ScriptedServer(plan={"auth": "454 4.7.0 later"}, extensions=("AUTH PLAIN",))
-    report = deliver(server, [envelope()], username="us", password="pw")
+    report = deliver(server, [envelope()], username="us", read_password=lambda: "pw")
     assert report.fault is not None
     assert (report.fault.stage, report.fault.is_temporary) == ("auth", True)
 
@@ -487,7 +487,7 @@ def test_a_relay_without_a_mechanism_of_ours_gets_no_password_and_no_mail(
     extensions: tuple[str, ...],
 ) -> None:
     server = ScriptedServer(extensions=extensions)
-    report = deliver(server, [envelope()], username="us", password="pw")
+    report = deliver(server, [envelope()], username="us", read_password=lambda: "pw")
     assert report.fault is not None
     assert (report.fault.stage, report.fault.is_temporary) == ("auth", False)
     assert server.verbs == ["EHLO"]
@@ -495,7 +495,7 @@ def test_a_relay_without_a_mechanism_of_ours_gets_no_password_and_no_mail(
 
 def test_a_right_password_opens_the_way() -> None:
     server = ScriptedServer(extensions=("AUTH LOGIN PLAIN",))
-    report = deliver(server, [envelope()], username="us", password="pw")
+    report = deliver(server, [envelope()], username="us", read_password=lambda: "pw")
     assert report.outcomes[0].kind == "sent"
     assert server.commands[1] == "AUTH PLAIN AHVzAHB3"
 
@@ -503,7 +503,7 @@ def test_a_right_password_opens_the_way() -> None:
 def test_a_check_goes_as_far_as_the_password_and_sends_nothing() -> None:
     async def work() -> list[str]:
         server = ScriptedServer(extensions=("AUTH PLAIN",))
-        async with server, SmtpRelay(settings(server, username="us", password="pw")) as relay:
+        async with server, SmtpRelay(settings(server, username="us", read_password=lambda: "pw")) as relay:
             await relay.check()
             await relay.check()
         return server.verbs

@@ -53,7 +53,7 @@ def unknown_authority(_ca: trustme.CA) -> trustme.LeafCert:
 def deliver(server: ScriptedServer, tls: Literal["starttls", "implicit"], **changes: Any) -> DeliveryReport:
     values: dict[str, Any] = {
         "username": "us",
-        "password": "canary-7d1f",
+        "read_password": lambda: "canary-7d1f",
         "connections": 2,
         "rate_s": 0.0,
         "local_hostname": "client.example.org",
@@ -69,7 +69,7 @@ def deliver(server: ScriptedServer, tls: Literal["starttls", "implicit"], **chan
                             key=key,
                             sender="news@example.org",
                             recipient=f"reader{key}@example.com",
-                            message=BODY,
+                            pieces=(BODY,),
                         )
                         for key in (1, 2, 3)
                     ]

@@ -75,7 +75,7 @@ def names(*numbers: int) -> list[str]:
     return [f"r{n}" for n in numbers]
 
 
-def test_a_pause_from_elsewhere_ends_the_run_after_a_window_and_resume_sends_the_complement(
+def test_a_pause_from_elsewhere_ends_the_run_after_what_is_on_its_way_and_resume_sends_the_complement(
     inst: Installation, newsletter: Newsletter, relay: ScriptedServer
 ) -> None:
     edition = open_now(inst, newsletter)
@@ -89,9 +89,9 @@ def test_a_pause_from_elsewhere_ends_the_run_after_a_window_and_resume_sends_the
     relay_was_paused: list[object] = []
     report = send_edition(inst, edition.id, on_progress=pause)
 
-    # The first window was settled and the second one marked in one commit: it was on its way.
-    assert (report.edition.state, report.sent) == ("paused", 2 * WINDOW)
-    assert recipients(relay) == names(1, 2, 3, 4)
+    # What was marked in the commit that told of the first ones was on its way.
+    assert report.edition.state == "paused"
+    assert WINDOW <= report.sent == len(relay.accepted) <= 2 * WINDOW
     assert report.counts[S.ATTEMPTING] == 0
     assert list_unfinished(inst) == []
     with pytest.raises(StateError, match=r"is paused; 'edition resume 1' lets it go on"):
@@ -100,7 +100,7 @@ def test_a_pause_from_elsewhere_ends_the_run_after_a_window_and_resume_sends_the
     resume_edition(other, edition.id)
     report = send_edition(inst, edition.id)
     elsewhere.dispose()
-    assert (report.edition.state, report.sent) == ("sent", READERS - 2 * WINDOW)
+    assert (report.edition.state, report.counts[S.SENT]) == ("sent", READERS)
     assert recipients(relay) == names(*range(1, READERS + 1))
 
 
@@ -111,8 +111,9 @@ def test_a_wish_to_stop_finishes_the_window_and_leaves_nothing_uncertain(
 
     report = send_edition(inst, edition.id, should_stop=lambda: len(relay.accepted) >= WINDOW)
 
-    assert (report.edition.state, report.sent) == ("sending", WINDOW)
-    assert report.counts[S.PENDING] == READERS - WINDOW
+    assert report.edition.state == "sending"
+    assert WINDOW <= report.sent == len(relay.accepted) < READERS
+    assert report.counts[S.PENDING] == READERS - report.sent
     assert report.counts[S.ATTEMPTING] == report.counts[S.UNCERTAIN] == 0
     send_edition(inst, edition.id)
     assert recipients(relay) == names(*range(1, READERS + 1))
@@ -123,15 +124,19 @@ def test_after_a_cancel_nobody_is_attempted_and_the_next_edition_brings_the_arti
 ) -> None:
     edition = open_now(inst, newsletter)
 
-    def cancel(settled: int) -> None:
-        if settled == WINDOW and len(relay.accepted) == WINDOW:
-            cancel_edition(inst, edition.id)
+    def cancel(_settled: int) -> None:
+        if not cancelled:
+            cancelled.append(cancel_edition(inst, edition.id))
+
+    cancelled: list[object] = []
 
     report = send_edition(inst, edition.id, on_progress=cancel)
 
     assert report.edition.state == "cancelled"
-    assert recipients(relay) == names(1, 2, 3, 4)
-    assert report.counts[S.SKIPPED] == READERS - 2 * WINDOW
+    sent = len(relay.accepted)
+    assert recipients(relay) == names(*range(1, sent + 1))
+    assert sent <= 2 * WINDOW
+    assert report.counts[S.SKIPPED] == READERS - sent
     publish(inst, 1)
     clock.move(days=1)
     send_edition(inst, open_now(inst, newsletter).id)
@@ -183,7 +188,7 @@ def test_who_waits_in_a_paused_edition_gets_it_all_with_the_next_one_and_nothing
     inst: Installation, newsletter: Newsletter, relay: ScriptedServer, clock: FakeClock
 ) -> None:
     first = open_now(inst, newsletter)
-    send_edition(inst, first.id, should_stop=lambda: len(relay.accepted) >= WINDOW)
+    sent = send_edition(inst, first.id, should_stop=lambda: len(relay.accepted) >= WINDOW).sent
     pause_edition(inst, first.id)
     publish(inst, 1)
     clock.move(days=1)
@@ -194,7 +199,7 @@ def test_who_waits_in_a_paused_edition_gets_it_all_with_the_next_one_and_nothing
     report = send_edition(inst, first.id)
 
     assert (report.edition.state, report.sent) == ("sent", 0)
-    assert report.counts[S.SKIPPED] == READERS - WINDOW
+    assert report.counts[S.SKIPPED] == READERS - sent
     assert articles_to(relay.accepted, "r1@example.com") == [[1], [2]]
     assert articles_to(relay.accepted, "r9@example.com") == [[1, 2]]
 
@@ -203,13 +208,13 @@ def test_who_is_still_to_come_in_an_edition_that_is_being_sent_is_left_to_it(
     inst: Installation, newsletter: Newsletter, relay: ScriptedServer, clock: FakeClock
 ) -> None:
     first = open_now(inst, newsletter)
-    send_edition(inst, first.id, should_stop=lambda: len(relay.accepted) >= WINDOW)
+    sent = send_edition(inst, first.id, should_stop=lambda: len(relay.accepted) >= WINDOW).sent
     publish(inst, 1)
     clock.move(days=1)
     second = open_now(inst, newsletter)
 
-    assert send_edition(inst, second.id).sent == WINDOW
-    assert send_edition(inst, first.id).sent == READERS - WINDOW
+    assert send_edition(inst, second.id).sent == sent
+    assert send_edition(inst, first.id).sent == READERS - sent
     clock.move(days=1)
     send_edition(inst, open_now(inst, newsletter).id)
     for n in range(1, READERS + 1):

@@ -4,8 +4,7 @@ from hypothesis import strategies as st
 
 from syndicate.deliver.wire import encode_content
 from syndicate.digest.compile import compile_edition
-from syndicate.digest.compose import compose_message
-from tests.digest_builders import make_article, make_edition, make_newsletter, make_reader
+from tests.digest_builders import make_article, make_edition, make_message, make_newsletter
 
 hostile = st.sampled_from(
     [".", "\r\n.\r\nMAIL FROM:<x@y.example>\r\n", "\n.\n", "\r.\r", "a\0b", "é. " * 60, ". " * 90, "." * 200]
@@ -23,7 +22,7 @@ def test_what_an_edition_composes_may_go_out_unread(title: str, name: str, body:
     article = make_article(title=title, summary=body, content_html=f"<p>{body}</p>")
     newsletter = make_newsletter(title=title, description=body)
     edition = compile_edition(make_edition([article], newsletter=newsletter))
-    assert_canonical(compose_message(edition, [article.id], make_reader(name=name)))
+    assert_canonical(make_message(edition, [article.id], name=name))
 
 
 @pytest.mark.parametrize("message", [b"a\n\r\n", b".\r\n", b"\r\n.x\r\n", b"a", b"\0\r\n", "é\r\n".encode()])

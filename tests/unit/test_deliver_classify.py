@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syndicate.deliver.classify import RelayFault, blames_reader, classify
+from syndicate.deliver.classify import RelayFault, blames_reader, classify, is_overload
 from syndicate.deliver.outcome import OutcomeKind, Stage
 
 DEFERRED, FAILED, SENT = OutcomeKind.DEFERRED, OutcomeKind.FAILED, OutcomeKind.SENT
@@ -100,3 +100,25 @@ def test_a_reader_is_blamed_for_the_mailbox_and_not_for_our_content(
     expected: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     assert blames_reader(Stage(stage), reply) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "reply", "expected"),
+    [
+        (421, "closing", True),
+        (421, "4.3.2 closing", True),
+        (450, "4.7.1 slow down", True),
+        (451, "4.7.650 too many messages", True),
+        (450, "4.2.1 greylisted", False),
+        (452, "4.5.3 too many recipients", False),
+        (450, "4.70.1 not a subject of ours", False),
+        (550, "5.7.1 no", False),
+        (None, "4.7.0 of no reply", False),
+    ],
+)
+def test_a_relay_asks_for_less_by_421_and_by_4_7(
+    code: int | None,
+    reply: str,
+    expected: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    assert is_overload(code, reply) is expected

@@ -19,7 +19,7 @@ def relay(**changes: Any) -> RelaySettings:
         "host": "relay.example.org",
         "port": 587,
         "username": "",
-        "password": "",
+        "read_password": lambda: "",
         "tls": "starttls",
         "connections": 1,
         "rate_s": 0.0,
@@ -28,14 +28,14 @@ def relay(**changes: Any) -> RelaySettings:
 
 
 def test_the_password_is_in_no_representation() -> None:
-    settings = relay(username="us", password="canary-7d1f")
+    settings = relay(username="us", read_password=lambda: "canary-7d1f")
     assert "canary" not in repr(settings)
     assert "canary" not in str(settings)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "::1", "LOCALHOST"])
 def test_clear_text_is_fine_on_this_machine_with_a_password_too(host: str) -> None:
-    assert relay(host=host, tls="none", username="us", password="pw").tls == "none"
+    assert relay(host=host, tls="none", username="us", read_password=lambda: "pw").tls == "none"
 
 
 @pytest.mark.parametrize("host", ["relay.example.org", "10.0.0.1", "localhost.example.org", "0.0.0.0"])
@@ -47,7 +47,7 @@ def test_clear_text_to_another_machine_needs_leave(host: str) -> None:
 
 def test_no_leave_sends_a_password_in_clear_text() -> None:
     with pytest.raises(ConfigurationError, match=r"\[smtp\] username") as caught:
-        relay(tls="none", insecure=True, username="us", password="canary-7d1f")
+        relay(tls="none", insecure=True, username="us", read_password=lambda: "canary-7d1f")
     assert "canary" not in str(caught.value)
 
 

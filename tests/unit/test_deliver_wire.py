@@ -49,15 +49,59 @@ def test_an_address_that_could_speak_to_the_server_is_refused(address: str) -> N
         encode_path(address)
 
 
-@given(st.text(max_size=40))
-@example("a@b\x1f")
-def test_a_path_never_holds_more_than_one_printable_word(address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("röder@example.org", "<röder@example.org>"),
+        ("röder@bücher.example", "<röder@bücher.example>"),
+        ("用户@例子.example", "<用户@例子.example>"),
+        ("reader@example.org", "<reader@example.org>"),
+    ],
+)
+def test_for_a_server_with_smtputf8_an_address_goes_out_as_it_is(address: str, path: str) -> None:
+    assert encode_path(address, is_utf8=True) == path.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ä b@example.org",
+        "ä\u2028@example.org",
+        "ä>@example.org",
+        "ä\r\n@example.org",
+        "ä",
+        "ä@b@",
+        "\ud800@a.example",
+    ],
+)
+def test_smtputf8_lets_nobody_speak_to_the_server(address: str) -> None:
+    with pytest.raises(AddressError):
+        encode_path(address, is_utf8=True)
+
+
+def test_an_address_counts_in_octets() -> None:
+    assert encode_path("ä" * 121 + "@example.org", is_utf8=True)
+    with pytest.raises(AddressError, match="254 octets"):
+        encode_path("ä" * 122 + "@example.org", is_utf8=True)
+    with pytest.raises(AddressError, match="254 octets"):
+        encode_path("a" * 243 + "@example.org")
+
+
+@given(st.text(max_size=40), st.booleans())
+@example("a@b\x1f", False)
+@example("ä@b\x85", True)
+def test_a_path_never_holds_more_than_one_printable_word(
+    address: str,
+    is_utf8: bool,  # noqa: FBT001 - drawn
+) -> None:
     try:
-        path = encode_path(address)
+        path = encode_path(address, is_utf8=is_utf8).decode("utf-8")
     except AddressError:
         return
-    assert path.count(b"<") == path.count(b">") == 1
-    assert all(33 <= byte <= 126 for byte in path)
+    assert path.count("<") == path.count(">") == 1
+    assert path.isprintable()
+    assert len(path.split()) == 1
+    assert is_utf8 or path.isascii()
 
 
 lines = st.lists(

@@ -1,5 +1,7 @@
+import base64
 import email
 import email.policy
+import hmac
 from datetime import UTC, datetime, timedelta, timezone
 from email.header import decode_header, make_header
 from email.utils import parseaddr
@@ -11,13 +13,15 @@ from hypothesis import strategies as st
 from syndicate.digest.headers import (
     date_header,
     encode_address,
+    feedback_id,
     fixed,
     from_header,
     list_id,
-    message_id,
     text_header,
+    to_header,
     uri_header,
 )
+from syndicate.digest.message_ids import message_id
 from syndicate.digest.plain import clean_line, excerpt
 from syndicate.errors import AddressError, OperationError
 
@@ -101,9 +105,36 @@ def test_what_is_not_one_plain_address_is_refused(address):
         encode_address(address)
 
 
-def test_a_local_part_beyond_ascii_is_refused_with_the_reason():
+def test_a_local_part_beyond_ascii_goes_out_in_utf8_before_a_domain_in_ascii():
+    assert encode_address("zoë@bücher.example") == "zoë@xn--bcher-kva.example"
+    assert to_header("zoë@example.org") == "To: zoë@example.org\r\n"
+
+
+@pytest.mark.parametrize(
+    "local",
+    ["zoë\x85x", "zoë\u2028x", "zoë x", "zoë\r\nBcc: x", "zoë,x", "zoë<x", "zo\ud800ë", "ë" * 33, "=?ë?="],
+)
+def test_a_local_part_beyond_ascii_that_is_not_plain_is_refused(local):
+    with pytest.raises(AddressError):
+        encode_address(f"{local}@example.org")
+
+
+def test_a_sender_needs_an_address_that_every_reader_s_server_takes():
     with pytest.raises(AddressError, match="before the @"):
-        encode_address("zoë@example.org")
+        from_header("From", "Zoë", "zoë@example.org")
+
+
+@pytest.mark.parametrize(
+    ("slug", "cadence"),
+    [("tide", "weekly"), ("weekly", "weekly"), ("7", "daily"), ("بحر", "monthly"), ("a" * 60, "immediate")],
+)
+def test_a_feedback_id_has_four_different_fields_and_a_stable_sender(slug, cadence):
+    line = feedback_id(7, slug, cadence, "example.org")
+    edition, newsletter, third, sender = line.removeprefix("Feedback-ID: ").removesuffix("\r\n").split(":")
+    assert len({edition, newsletter, third, sender}) == 4
+    assert (edition, third) == ("edition.7", f"cadence.{cadence}")
+    assert sender == "3a6dc6c698ad"
+    assert len(line.removesuffix("\r\n")) <= 78
 
 
 @pytest.mark.parametrize(
@@ -142,3 +173,11 @@ def test_a_date_has_a_numeric_zone():
 def test_message_ids_differ_by_edition_and_reader_and_are_stable():
     made = {message_id(e, s, b"k" * 32, "example.org") for e in range(3) for s in range(3) for _ in range(2)}
     assert len(made) == 9
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), st.binary(min_size=1, max_size=80))
+def test_a_message_id_is_an_hmac_in_base32(edition_id, subscriber_id, secret):
+    key = hmac.digest(secret, f"message-id\0{edition_id}".encode(), "sha256")
+    code = hmac.digest(key, str(subscriber_id).encode(), "sha256")
+    local = base64.b32encode(code[:20]).decode().lower()
+    assert message_id(edition_id, subscriber_id, secret, "example.org") == f"<{local}@example.org>"

@@ -3,11 +3,10 @@ import shutil
 import pytest
 
 from syndicate.digest.compile import compile_edition
-from syndicate.digest.compose import compose_message
 from syndicate.digest.render import render_subject
 from syndicate.digest.selfcheck import read_parts
 from syndicate.errors import OperationError, TemplateError
-from tests.digest_builders import TEMPLATES, make_article, make_edition, make_newsletter, make_reader
+from tests.digest_builders import TEMPLATES, make_article, make_edition, make_message, make_newsletter
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def compile_with(folder):
 def test_an_operators_template_goes_before_the_shipped_one(own_folder):
     change(own_folder, "Read on the web", "Im Netz lesen")
     compiled = compile_with(own_folder)
-    assert "Im Netz lesen" in read_parts(compose_message(compiled, [1], make_reader()))["html"]
+    assert "Im Netz lesen" in read_parts(make_message(compiled, [1]))["html"]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +100,7 @@ def test_a_value_is_encoded_for_the_place_where_it_stands(own_folder):
         "❦",
         '<a href="https://x.example/?q={{ reader.name }}" title="{{ reader.name }}">{{ reader.name }}</a>',
     )
-    message = compose_message(compile_with(own_folder), [1], make_reader(name='<a&"b">'))
+    message = make_message(compile_with(own_folder), [1], name='<a&"b">')
     expected = '<a href="https://x.example/?q=%3Ca%26%22b%22%3E" title="&lt;a&amp;&quot;b&quot;&gt;"'
     assert expected in read_parts(message)["html"]
     assert '&lt;a&amp;"b"&gt;</a>' in read_parts(message)["html"]
@@ -134,12 +133,12 @@ def test_a_subject_cannot_escape_and_its_mistakes_are_reported(template):
 
 def test_a_subject_that_comes_out_empty_is_the_title():
     compiled = compile_edition(make_edition(newsletter=make_newsletter(subject_template=" {# #} ")))
-    assert b"\r\nSubject: Tide & Timber\r\n" in compose_message(compiled, [1], make_reader())
+    assert b"\r\nSubject: Tide & Timber\r\n" in make_message(compiled, [1])
 
 
 def test_hostile_content_is_text_in_the_finished_mail():
     article = make_article(title="<script>x</script>{{ 7*7 }}", summary='</td><img src=x onerror="x">')
-    message = compose_message(compile_edition(make_edition([article])), [1], make_reader(name="<b>{{ 7*7 }}"))
+    message = make_message(compile_edition(make_edition([article])), [1], name="<b>{{ 7*7 }}")
     html = read_parts(message)["html"]
     assert "<script" not in html
     assert "<img" not in html

@@ -3,10 +3,9 @@ import re
 import pytest
 
 from syndicate.digest.compile import compile_edition
-from syndicate.digest.compose import compose_message
 from syndicate.digest.mime import closing, part_head, qp_piece
 from syndicate.digest.selfcheck import read_parts
-from tests.digest_builders import make_edition, make_reader
+from tests.digest_builders import make_edition, make_message, make_reader
 from tests.eml_checklist import RULES, check_eml
 
 UNSUBSCRIBE = make_reader().unsubscribe_url
@@ -15,7 +14,7 @@ POST = b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
 
 @pytest.fixture(scope="module")
 def message():
-    return compose_message(compile_edition(make_edition()), [1, 2, 3, 4, 5], make_reader())
+    return make_message(compile_edition(make_edition()), [1, 2, 3, 4, 5])
 
 
 def in_bytes(old, new):
@@ -56,6 +55,8 @@ COUNTER_EXAMPLES = [
     (6, in_bytes(b"+0000", b"GMT")),
     (7, in_bytes(b"@example.org>\r\nList-Unsub", b"@elsewhere.example>\r\nList-Unsub")),
     (8, in_bytes(b"Subject: ", b"Subject: =?utf-8?q?" + b"a" * 70 + b"?= ")),
+    (8, in_bytes(b"To: ada@", "To: zoë x@".encode())),
+    (8, in_bytes(b"From: Tide", "From: Tíde".encode())),
     (8, in_bytes(b"List-Id: Tide & Timber", b"List-Id: =?utf-8?q?T?=")),
     (9, in_bytes(b"Date:", b"X-Injected: yes\r\nDate:")),
     (10, in_bytes(b"<tide.example.org>", b"<tide example>")),
@@ -68,6 +69,11 @@ COUNTER_EXAMPLES = [
     (15, in_bytes(b"List-Archive: <", b"List-Archive: x<")),
     (16, in_bytes(b"Precedence: bulk\r\n", b"")),
     (16, in_bytes(b"auto-generated", b"auto-replied")),
+    (17, in_bytes(b"Feedback-ID: ", b"X-Feedback: ")),
+    (17, in_bytes(b"Feedback-ID: edition.7:", b"Feedback-ID: a:edition.7:")),
+    (17, in_bytes(b":cadence.any:", b":tide:")),
+    (17, in_bytes(b":cadence.any:", b":cadence.any:x:")),
+    (17, in_bytes(b"Feedback-ID: ", b"Feedback-ID: a:b:c:abcdef\r\nFeedback-ID: ")),
     (18, in_bytes(b"Date:", b"X-Reader: ada@example.com\r\nDate:")),
     (23, in_bytes(b"text/plain", b"text/enriched")),
     (24, in_part("plain", r".*(Unsubscribe: \S+).*", r"\1")),

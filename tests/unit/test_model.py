@@ -169,7 +169,6 @@ def test_an_edition_for_any_cadence_filters_by_none(now: datetime) -> None:
         subject="",
         opened_at=now,
         finished_at=None,
-        fence=0,
     )
 
     assert edition.cadence_filter == "daily"

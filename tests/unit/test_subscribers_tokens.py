@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 import string
 from collections.abc import Callable
@@ -9,8 +11,10 @@ from functools import partial
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from itsdangerous import Signer
 
 from subscribers.errors import ExpiredLink, InvalidLink
+from subscribers.mac import Mac
 from subscribers.tokens import CONFIRM_LIFETIME, ConfirmLink, Links
 
 NOW = datetime(2026, 3, 14, 9, 26, 53, 589793, tzinfo=UTC)
@@ -54,6 +58,30 @@ def test_links_in_a_mail_are_the_same_on_every_attempt_and_do_not_expire() -> No
     assert again.unsubscribe(7) == LINKS.unsubscribe(7)
     assert again.preferences(7) == LINKS.preferences(7)
     assert LINKS.unsubscribe(7) != LINKS.unsubscribe(8)
+
+
+@given(IDS, st.binary(min_size=16, max_size=100))
+def test_tokens_are_those_of_itsdangerous_which_signed_the_links_in_old_mails(
+    subscription_id: int, secret: bytes
+) -> None:
+    links = Links(secret)
+    for purpose, token in (
+        ("unsubscribe", links.unsubscribe(subscription_id)),
+        ("preferences", links.preferences(subscription_id)),
+        ("confirm", links.confirm(subscription_id, now=NOW)),
+    ):
+        signer = Signer(
+            secret, salt=f"subscribers.{purpose}", key_derivation="hmac", digest_method=hashlib.sha256
+        )
+        assert signer.sign(token.rpartition(".")[0]).decode() == token
+    assert Links(b"a secret of at least 16 bytes").unsubscribe(7) == (
+        "7.63B3_cDV0JMYF-7KwDfPcDJCbmM0FfZzrYaK3k37Z98"
+    )
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_codes_are_those_of_the_standard_library(key: bytes, message: bytes) -> None:
+    assert Mac(key).digest(message) == hmac.digest(key, message, "sha256")
 
 
 def test_another_installation_s_token_is_refused() -> None:
