@@ -138,6 +138,19 @@ class Dialogue:
                 self._settle(parcel, stage, code, text)
         self._give_back(steps)
 
+    def let_go(self, now_s: float) -> None:
+        """Gives up the message whose commands wait behind a slow answer, if its time to begin has passed.
+
+        What the server says of it then is noise; another connection may have it.
+        """
+        if self._pair is None or len(self._owed) != 4 or self._owed[0][0] is not _DOT:
+            return
+        _, follower = self._pair
+        if follower.envelope.begin_before_s < now_s:
+            follower.is_settled, self._pair = True, None
+            self._has_transaction = True
+            self._stream.expire(follower.envelope)
+
     def abandon(self, *, is_dot_unsent: bool = False) -> None:
         """We end it ourselves: only content that may have left us whole makes its message uncertain."""
         steps = self._close()

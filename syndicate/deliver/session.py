@@ -122,6 +122,11 @@ class Session:
             self._advance(self._dialogue, now_s)
         return self.is_working
 
+    def let_go(self, now_s: float) -> None:
+        """Gives up a message that waits behind a slow answer and whose time to begin has passed."""
+        if self._dialogue is not None:
+            self._dialogue.let_go(now_s)
+
     async def close(self) -> None:
         """Says QUIT and closes the connection; whatever goes wrong with it changes nothing."""
         if self.is_open:

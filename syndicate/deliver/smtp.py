@@ -81,6 +81,11 @@ class SmtpRelay(Transport):
             self._timer = None
         self._poller.close()
 
+    def let_go(self, now_s: float) -> None:
+        """Gives up messages that wait behind a slow answer and whose time to begin has passed."""
+        for session in self._sessions:
+            session.let_go(now_s)
+
     def abort(self) -> None:
         """Ends at once: content that may have left is uncertain, all else unsent."""
         self._stream.is_stopping = True

@@ -124,6 +124,9 @@ class Transport(ABC):
     async def check(self) -> None:
         """Does all that comes before a message, and sends nothing. Raises RelayError."""
 
+    def let_go(self, now_s: float) -> None:  # noqa: B027 - only on a connection can one wait behind another
+        """Gives up messages that wait behind a slow answer and whose time to begin has passed."""
+
     @abstractmethod
     def abort(self) -> None:
         """Ends at once: what may have left is uncertain, all else unsent."""

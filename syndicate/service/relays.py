@@ -234,6 +234,7 @@ class RelayPool:
         """Takes back what has waited so long for a connection that it may not be begun any more."""
         back: list[int] = []
         for relay in self._relays.values():
+            relay.let_go(now_s)
             if relay.waiting:
                 envelopes = relay.withdraw()
                 relay.submit(e for e in envelopes if e.begin_before_s >= now_s)

@@ -95,6 +95,7 @@ class Sender:
     _depth: int = 0  #: how many may be marked at once: the window, or fewer while the relays are slow
     _is_ending: bool = False
     _abort_at_s: float = inf  #: when a wish to stop has waited long enough for answers
+    _tidied_at_s: float = -inf  #: when marks were last looked through for old ones
     _look_at_s: float = -inf  #: when to ask for another shard again
     _failing_since_s: float | None = None  #: since when nothing can be recorded
     _error: BaseException | None = None  #: what no repeating mends: why messages cannot be composed, a bug
@@ -159,6 +160,10 @@ class Sender:
         return self._is_ending or (is_idle and not self.ledger.has_declined)
 
     def _take_outcomes(self) -> None:
+        now_s = _loop().time()
+        if now_s >= self._tidied_at_s + _TICK_S:
+            self._tidied_at_s = now_s
+            self._take_back_stale()
         stale = 0
         for outcome in self.pool.take_outcomes():
             stale += outcome.kind is OutcomeKind.STALE
@@ -300,7 +305,6 @@ class Sender:
             async with asyncio.timeout_at(until_s):
                 await self.pool.news.wait()
         except TimeoutError:
-            self._take_back_stale()
             return
         gathered_s = _loop().time() + _GATHER_S
         while self._may_gather() and _loop().time() < gathered_s:  # noqa: ASYNC110 - woken for each outcome

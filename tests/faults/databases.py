@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from syndicate.cli.logs import configure_logs
 from syndicate.storage.engine import migrate, open_engine
 
 __all__ = ["KINDS", "Database", "open_database"]
@@ -39,6 +41,7 @@ class Database:
 @contextmanager
 def open_database(kind: str) -> Iterator[Database]:
     """A database of the given kind."""
+    configure_logs(logging.CRITICAL)  # a proof prints its figures and nothing else
     folder = Path(tempfile.mkdtemp(prefix="syndicate-faults-"))
     server = None
     try:

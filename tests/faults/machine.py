@@ -9,7 +9,6 @@ known to have arrived, and what was in doubt at some time.
 from __future__ import annotations
 
 import argparse
-import logging
 import random
 import sys
 import time
@@ -28,7 +27,6 @@ from sqlalchemy import Engine, event, text
 
 import subscribers.tables
 from subscribers.model import ConsentMethod
-from syndicate.cli.logs import configure_logs
 from syndicate.errors import StateError
 from syndicate.model import Delivery, DeliveryState, Edition, EditionState, UncertainPolicy, slugify
 from syndicate.service.editions import (
@@ -514,7 +512,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Sequences of whatever may happen to an edition.")
     parser.add_argument("--sequences", type=int, default=2_000)
     given = parser.parse_args()
-    configure_logs(logging.ERROR)
     began_s = time.monotonic()
     with open_database("sqlite") as database:
         seen = run_machine(database.engine, database.folder, sequences=given.sequences)

@@ -33,7 +33,7 @@ def test_of_answers_that_never_come_exactly_those_cost_a_copy_that_were_accepted
 ) -> None:
     seed = random.SystemRandom().randrange(10**6)
 
-    figures = send_unclear(sqlite_engine, tmp_path, readers=400, policy=policy, seed=seed)
+    figures = send_unclear(sqlite_engine, tmp_path, readers=200, policy=policy, seed=seed)
 
     sys.stdout.write(f"{figures}\n")  # shown where it fails, with the seed
     figures.check()

@@ -18,7 +18,7 @@ def test_a_sender_that_is_killed_loses_nobody_and_doubles_no_more_than_its_windo
 ) -> None:
     seed = random.SystemRandom().randrange(10**6)
 
-    figures = kill_senders(engine, tmp_path, kills=6, readers=150, seed=seed)
+    figures = kill_senders(engine, tmp_path, kills=6, readers=100, seed=seed)
 
     sys.stdout.write(f"{figures}\n")  # shown where it fails, with the seed
     figures.check()

@@ -39,6 +39,7 @@ def test_of_two_senders_one_that_was_stopped_past_its_lease_doubles_no_more_than
 
     sys.stdout.write(f"{figures}\n")  # shown where it fails, with the seed
     figures.check()
+    assert figures.stops
 
 
 def test_senders_that_are_asked_to_stop_leave_nothing_unclear_and_nothing_comes_twice(

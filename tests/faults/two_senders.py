@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -30,6 +31,7 @@ from tests.faults.kill import SlowServer
 from tests.faults.processes import Orders, send_until_over, start
 from tests.faults.world import Account, list_rows, prepare, state_of, take_account
 from tests.installation_builders import make_installation, relay_in_thread
+from tests.smtp_server import ScriptedServer
 
 __all__ = ["Figures", "stop_senders"]
 
@@ -75,8 +77,8 @@ def stop_senders(engine: Engine, folder: Path, *, stops: int, readers: int, seed
         )
         senders = [start(send_until_over, orders) for _ in range(2)]
         for stop, sender in zip(range(stops), itertools.cycle(senders), strict=False):
-            target = len(relay.accepted) + dice.randint(1, max(1, readers // (stops + 1)))
-            _wait(lambda target=target: len(relay.accepted) >= target or not _is_sending(engine, edition.id))
+            mails = len(relay.accepted) + dice.randint(1, max(1, readers // (stops + 1)))
+            _wait(partial(_has_come_to, mails, relay, engine, edition.id))
             if not _is_sending(engine, edition.id) or not sender.is_alive():
                 break
             _stop(engine, edition.id, sender, figures)
@@ -119,6 +121,10 @@ def _marked(engine: Engine, edition_id: int) -> set[tuple[str, int]]:
 
 def _is_sending(engine: Engine, edition_id: int) -> bool:
     return state_of(engine, edition_id) in {EditionState.APPROVED, EditionState.SENDING}
+
+
+def _has_come_to(mails: int, relay: ScriptedServer, engine: Engine, edition_id: int) -> bool:
+    return len(relay.accepted) >= mails or not _is_sending(engine, edition_id)
 
 
 def _wait(condition: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -123,12 +123,12 @@ def finish(inst: Installation, edition_id: int, *, lease_s: float = 3600.0) -> i
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Account:
     """What every reader of an edition got, by what the relay accepted."""
 
     readers: int
-    copies: Mapping[str, int] = field(repr=False)  #: by address; everybody is there
+    copies: Mapping[str, int]  #: by address; everybody is there
     lost: int  #: got nothing, and are neither open nor settled with a reason
     false_sent: int  #: ``sent`` in the ledger, and not accepted
     strangers: int  #: mails to people who are not in the edition
@@ -151,10 +151,11 @@ class Account:
         wrong = (self.lost, self.false_sent, self.strangers, self.changed_copies, self.shared_ids)
         assert (wrong, self.integrity) == ((0,) * 5, "ok"), self
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return (
-            f"readers {self.readers}, lost {self.lost}, duplicates {self.duplicates}, false sent "
-            f"{self.false_sent}, changed copies {self.changed_copies}, database {self.integrity}"
+            f"{self.readers} readers: lost {self.lost}, duplicates {self.duplicates}, false sent "
+            f"{self.false_sent}, strangers {self.strangers}, changed copies {self.changed_copies}, "
+            f"shared ids {self.shared_ids}, database {self.integrity}"
         )
 
 
