@@ -89,10 +89,18 @@ class RelayPool:
             for name, section in settings.all_relays.items()
             if section.rate_s or section.per_day or section.warm_up_from
         }
+        sections = settings.all_relays
+        total = sum(section.connections for section in sections.values())
         self._dispatcher = Dispatcher(
             [
-                Lane(name=name, slots=settings.window_size, weight=section.weight, rate_s=section.rate_s)
-                for name, section in settings.all_relays.items()
+                Lane(
+                    name=name,
+                    # Its share of the window: one that never answers must not fill the whole of it.
+                    slots=max(section.connections, settings.window_size * section.connections // total),
+                    weight=section.weight,
+                    rate_s=section.rate_s,
+                )
+                for name, section in sections.items()
             ],
             domains=DomainLimits(
                 named={
