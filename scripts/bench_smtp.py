@@ -1,6 +1,6 @@
 """Measures what it costs to hand mail to a relay: CPU and wall clock of the sender alone.
 
-    python scripts/bench_smtp.py [--messages N] [--connections N] [--runs N]
+    python -m scripts.bench_smtp [--messages N] [--connections N] [--runs N]
 
 The relay is Postfix's smtp-sink, in a process of its own; smtp-source is measured beside us. Without them it
 says so and measures nothing: on Debian both come with the package postfix.
@@ -11,18 +11,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import resource
-import shutil
 import smtplib
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from statistics import median
 from typing import Final
 
+from scripts.bench_tools import Missing, Postfix, find_postfix, running_sink
 from syndicate.deliver.outcome import Envelope, OutcomeKind
 from syndicate.deliver.smtp import RelaySettings, SmtpRelay
 
@@ -38,9 +36,10 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=20)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
-    sink, source = (shutil.which(name, path="/usr/sbin:/usr/bin") for name in ("smtp-sink", "smtp-source"))
-    if sink is None or source is None:
-        _say("sending: not measured, since smtp-sink and smtp-source (of Postfix) are not installed")
+    try:
+        postfix = find_postfix(may_fetch=False)
+    except Missing as error:
+        _say(f"sending: not measured; {error}")
         return
     message, count, connections = _message(), options.messages, options.connections
     vouched, unread = (_envelopes(message, count, is_canonical=known) for known in (True, False))
@@ -49,12 +48,12 @@ def main() -> None:
         "ours, 1 connection": lambda port: _ours(port, vouched, 1),
         "ours, looking through each message": lambda port: _ours(port, unread, connections),
         f"smtplib, {_THREADS} threads": lambda port: _smtplib(port, message, count),
-        f"smtp-source, {connections} connections": lambda port: _source(source, port, count, connections),
+        f"smtp-source, {connections} connections": lambda port: _source(postfix, port, count, connections),
     }
     _say(f"{count} messages of {len(message)} bytes to smtp-sink; medians of {options.runs} runs")
     _say(f"{'sender':<36}{'CPU µs/message':>16}{'messages/s':>12}")
     for name, send in contestants.items():
-        with _running_sink(sink) as port:
+        with running_sink(postfix) as port:
             figures = [_measure(send, port, count) for _ in range(options.runs)]
         cpu_us, rate_s = (median(column) for column in zip(*figures, strict=True))
         _say(f"{name:<36}{cpu_us:>16.0f}{rate_s:>12.0f}")
@@ -129,35 +128,10 @@ def _smtplib(port: int, message: bytes, count: int) -> None:
         list(threads.map(send, range(_THREADS)))
 
 
-def _source(program: str, port: int, count: int, connections: int) -> None:
+def _source(postfix: Postfix, port: int, count: int, connections: int) -> None:
     words = ["-m", str(count), "-s", str(connections), "-l", str(_SIZE_BYTES), "-d"]
     words += ["-f", _SENDER, "-t", "reader@example.com", f"127.0.0.1:{port}"]
-    subprocess.run([program, *words], check=True)  # noqa: S603 - a program of the system, no shell
-
-
-@contextmanager
-def _running_sink(program: str) -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    words = [program, "-u", "nobody", f"127.0.0.1:{port}", "200"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - as above
-    try:
-        _wait_until_it_listens(port)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_until_it_listens(port: int) -> None:
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-        else:
-            return
-    sys.exit("smtp-sink does not start")
+    subprocess.run([postfix.source, *words], check=True, env=postfix.environment)  # noqa: S603 - a program of the system, no shell
 
 
 if __name__ == "__main__":

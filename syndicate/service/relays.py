@@ -13,7 +13,7 @@ from datetime import date, datetime
 from functools import partial
 from math import inf
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Final, Self
 
 import structlog
 from sqlalchemy import Connection
@@ -24,6 +24,7 @@ from syndicate.deliver.outcome import DeliveryReport, Envelope, Outcome, Outcome
 from syndicate.deliver.routing import Candidate, Dispatcher, Lane
 from syndicate.deliver.sendmail import SendmailTransport
 from syndicate.deliver.smtp import RelaySettings, SmtpRelay
+from syndicate.deliver.transport import Transport
 from syndicate.errors import RelayError
 from syndicate.service.installation import Installation
 from syndicate.settings import SmtpSettings
@@ -31,12 +32,9 @@ from syndicate.storage import relays
 from syndicate.storage.deliveries import ReadyDelivery
 from syndicate.storage.engine import writing
 
-__all__ = ["Relay", "RelayPool", "deliver_letters", "make_relays"]
+__all__ = ["RelayPool", "deliver_letters", "make_relays"]
 
 _log = structlog.get_logger(__name__)
-
-#: A way for mail to leave; all of them have the same methods.
-Relay: TypeAlias = SmtpRelay | MaildirTransport | SendmailTransport
 
 #: How long a relay in trouble gets nothing while others work; our choice.
 _CLOSED_S: Final = 60.0
@@ -48,7 +46,7 @@ _BUSY_S: Final = 0.25
 _NOT_BEGUN: Final = frozenset({OutcomeKind.UNSENT, OutcomeKind.STALE})
 
 
-def make_relays(inst: Installation, news: asyncio.Event) -> dict[str, Relay]:
+def make_relays(inst: Installation, news: asyncio.Event) -> dict[str, Transport]:
     """The relays of the settings by name, none of them open yet; each tells its news by this event.
 
     Raises ConfigurationError if a secret or a CA file cannot be read.
@@ -256,7 +254,7 @@ class RelayPool:
         for relay in self._relays.values():
             relay.abort()
 
-    def _look_at(self, name: str, relay: Relay) -> None:
+    def _look_at(self, name: str, relay: Transport) -> None:
         now_s = asyncio.get_running_loop().time()
         if name in self._closed:
             if now_s >= self._closed[name]:
@@ -291,7 +289,7 @@ class RelayPool:
         return taken
 
 
-def _make_relay(inst: Installation, name: str, section: SmtpSettings, news: asyncio.Event) -> Relay:
+def _make_relay(inst: Installation, name: str, section: SmtpSettings, news: asyncio.Event) -> Transport:
     folder = inst.settings.folder
     if section.transport == "maildir" and section.path is not None:
         return MaildirTransport(folder / section.path, connections=section.connections, news=news)

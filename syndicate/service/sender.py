@@ -276,10 +276,13 @@ class Sender:
 
     def _forget(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         """Lets go of readers whose outcome is on record; who was not attempted after all is offered again."""
-        again = [self._rows.pop(o.subscriber_id) for o in outcomes]
-        again = [row for row, o in zip(again, outcomes, strict=True) if o.state is DeliveryState.PENDING]
-        if not self._is_ending and again:
-            self._rows |= {row.subscriber_id: row for row in again}
+        again: list[ReadyDelivery] = []
+        for outcome in outcomes:
+            if outcome.state is DeliveryState.PENDING and not self._is_ending:
+                again.append(self._rows[outcome.subscriber_id])
+            else:
+                del self._rows[outcome.subscriber_id]
+        if again:
             self._decline(self.pool.offer(again))
 
     def _put_back(self, readers: Collection[int]) -> None:

@@ -400,6 +400,43 @@ def test_a_follower_whose_time_passed_while_it_waited_for_the_dot_before_it_gets
     assert {o.key: o.kind.value for o in stream.take_outcomes()} == {1: "sent", 2: "stale"}
 
 
+def waiting_behind_a_dot(begin_before_s: float) -> tuple[Dialogue, Stream]:
+    """The content of the first message is out and not answered; the second one's commands are behind it."""
+    stream = make_stream([envelope(1), replace(envelope(2), begin_before_s=begin_before_s), envelope(3)])
+    dialogue = Dialogue(stream, PIPELINED)
+    dialogue.advance(1.0)
+    dialogue.take_replies([Reply(code, "") for code in (250, 250, 354)], 1.0)
+    dialogue.advance(1.0)
+    return dialogue, stream
+
+
+def test_who_waits_behind_a_slow_dot_is_let_go_once_the_time_to_begin_has_passed() -> None:
+    dialogue, stream = waiting_behind_a_dot(5.0)
+    dialogue.let_go(5.0)
+    assert stream.take_outcomes() == []
+
+    dialogue.let_go(5.1)
+    dialogue.let_go(5.2)
+
+    assert [(o.key, o.kind.value) for o in stream.take_outcomes()] == [(2, "stale")]
+    # The dot still counts, and what was let go gets no content, not even an empty one.
+    dialogue.take_replies([Reply(code, "") for code in (250, 250, 250, 354)], 6.0)
+    assert [(o.key, o.kind.value) for o in stream.take_outcomes()] == [(1, "sent")]
+    assert dialogue.is_over
+    assert dialogue.advance(6.0) == []
+    assert [e.key for e in stream.waiting] == [3]
+
+
+def test_a_connection_goes_on_after_one_that_was_let_go_is_refused() -> None:
+    dialogue, stream = waiting_behind_a_dot(5.0)
+    dialogue.let_go(5.1)
+
+    dialogue.take_replies([Reply(code, "") for code in (250, 250, 550, 554)], 6.0)
+
+    assert [(o.key, o.kind.value) for o in stream.take_outcomes()] == [(2, "stale"), (1, "sent")]
+    assert b"".join(dialogue.advance(6.0)).startswith(b"RSET\r\nMAIL FROM:<news@example.org>")
+
+
 @MODES
 def test_a_connection_takes_its_share_of_messages_and_no_more(extensions: Extensions) -> None:
     talk = Talk(extensions, messages=3, share=2).go()
