@@ -51,6 +51,8 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(words)
     silence()
     scale = QUICK if asked.quick else FULL if asked.full else USUAL
+    if asked.folder is not None:
+        asked.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="syndicate-bench-", dir=asked.folder))
