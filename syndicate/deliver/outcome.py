@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 from typing import NamedTuple
@@ -36,16 +36,15 @@ class OutcomeKind(StrEnum):
     STALE = "stale"  # no content went out, since the time to begin it had passed: no attempt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """One message for one recipient."""
+class Envelope(NamedTuple):
+    """One message for one recipient. A tuple, since it is made for each message."""
 
     key: int  #: the caller's own; comes back in the outcome
     sender: str
     recipient: str
     #: The message is their concatenation: CRLF line ends, CRLF at the end, no dots doubled. They are joined
     #: once, on the way to the socket.
-    pieces: tuple[bytes, ...] = field(repr=False)
+    pieces: tuple[bytes, ...]
     #: The caller made it so that it is 7 bit (but for the address of a recipient that ``needs_utf8``), CRLF
     #: ends each line and no line begins with a dot: it goes out unread. Looking through 40 KB costs more than
     #: all the rest of sending them.
@@ -54,6 +53,10 @@ class Envelope:
     #: allowed it is too old by then, and an unsubscribe may have come since.
     begin_before_s: float = inf
 
+    def __repr__(self) -> str:
+        """Without the message, which nobody wants to see in a log."""
+        return f"Envelope(key={self.key}, sender={self.sender!r}, recipient={self.recipient!r})"
+
     @property
     def needs_utf8(self) -> bool:
         """Whether only a relay that speaks SMTPUTF8 can take it: the local part is not ASCII (RFC 6531)."""
@@ -61,7 +64,7 @@ class Envelope:
 
 
 class Outcome(NamedTuple):
-    """What became of one envelope. A tuple, since it is made for each message."""
+    """What became of one envelope. A tuple, as above."""
 
     key: int
     kind: OutcomeKind

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
+from typing import NamedTuple
 
 from syndicate.deliver.limits import DomainLimits, Turns
 
 __all__ = ["Candidate", "Dispatcher", "Lane"]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Somebody whose turn to get a message is to come."""
+class Candidate(NamedTuple):
+    """Somebody whose turn to get a message is to come. A tuple, since a million of them are made."""
 
     key: int  #: the caller's own
     domain: str  #: what stands after the @, in small letters and as A-labels

@@ -38,6 +38,7 @@ class Stream:
         self._sent: list[tuple[int, int, str]] = []  #: what was taken: key, code, text
         self._others: list[Outcome] = []  #: what else became of messages
         self.news = news  #: set when there is something to look at
+        self.enough = 1  #: messages that were sent before that is something, unless the others run out
         self.quiet = asyncio.Event()  #: nothing waits and nothing is open
         self.fault: RelayError | None = None  #: nothing is begun any more
         self.trouble: RelayError | None = None  #: the last that was no fault, since others got through
@@ -45,6 +46,11 @@ class Stream:
         self.now_s = float("-inf")  #: by the loop's clock, when a connection was last looked at
         self._strikes = 0
         self._refusals = 0
+
+    @property
+    def settled(self) -> int:
+        """How many outcomes there are to be taken."""
+        return len(self._sent) + len(self._others)
 
     @property
     def is_struck(self) -> bool:
@@ -78,7 +84,8 @@ class Stream:
         self.open -= 1
         self._sent.append((envelope.key, code, text))
         self._strikes = self._refusals = 0
-        self._tell()
+        if len(self._sent) >= self.enough or len(self.waiting) <= self.allowance.count:
+            self._tell()
 
     def settle(
         self, envelope: Envelope, kind: OutcomeKind, stage: Stage, code: int | None, text: str

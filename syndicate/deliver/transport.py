@@ -66,6 +66,17 @@ class Transport(ABC):
         """Why it stopped. What was not begun is unsent then, and so is what is submitted, until ``reset``."""
         return self._stream.fault
 
+    @property
+    def settled(self) -> int:
+        """How many outcomes there are to be taken."""
+        return self._stream.settled
+
+    def gather(self, count: int) -> None:
+        """From now on that many messages have to be sent to be news, unless connections run out of others.
+        All else is news at once.
+        """
+        self._stream.enough = count
+
     def submit(self, envelopes: Iterable[Envelope]) -> None:
         """Takes messages on; their turn comes as it can."""
         self._stream.add(envelopes)

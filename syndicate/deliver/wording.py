@@ -15,6 +15,8 @@ _MAX_REPLY: Final = 500
 
 def clean_reply(text: str) -> str:
     """A server's words as one line of at most 500 printable characters."""
+    if text.isprintable() and len(text) <= _MAX_REPLY and "  " not in text:
+        return text.strip()  # as most are; not all blanks can be printed, but this one
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(text.split())[:_MAX_REPLY]

@@ -5,16 +5,18 @@ Chooses nothing that a limit does not take.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Final
 
 from syndicate.digest.compiled import CompiledEdition
 from syndicate.digest.teaser import make_preheader, make_subject, pad_preheader
 from syndicate.digest.tokens import VARIANT_SLOTS, Slot, When, encode_value
 
-__all__ = ["HTML_LIMIT_BYTES", "choose"]
+__all__ = ["HTML_LIMIT_BYTES", "choose", "find_fitting"]
 
 #: Gmail clips a message whose decoded HTML is longer.
 HTML_LIMIT_BYTES: Final = 102_400
@@ -27,45 +29,44 @@ class _Index:
     """What finds articles of an edition, and tells at a glance that some fit."""
 
     bits: dict[int, int]  #: by id
-    sizes_bytes: dict[int, int]  #: what each article adds to the HTML at most, by id
-    room_bytes: int  #: for articles, however long the variant's own values are
-    has_room: bool  #: for all of them
+    most: int  #: for so many of them there is room, however long they and the variant's own values are
 
 
 @lru_cache(maxsize=8)
 def _index(edition: CompiledEdition) -> _Index:
-    sizes_bytes = {
-        article.id: sum(f.size_bytes for f in edition.html if article.id in f.article_ids)
-        for article in edition.articles
-    }
+    sizes_bytes = sorted(
+        (
+            sum(f.size_bytes for f in edition.html if article.id in f.article_ids)
+            for article in edition.articles
+        ),
+        reverse=True,
+    )
     room_bytes = _room_bytes(edition) - _MAX_VALUE_BYTES * len(_variant_slots(edition))
     return _Index(
         bits={article.id: 1 << i for i, article in enumerate(edition.articles)},
-        sizes_bytes=sizes_bytes,
-        room_bytes=room_bytes,
-        has_room=sum(sizes_bytes.values()) <= room_bytes,
+        most=bisect_right(list(accumulate(sizes_bytes)), room_bytes),
     )
 
 
-def choose(edition: CompiledEdition, article_ids: Sequence[int]) -> tuple[int, int]:
-    """The articles, a bit for each, the lowest for the first in editorial order; and those of them, from the
-    first, that the message has room for, at least one.
+def choose(edition: CompiledEdition, article_ids: Collection[int]) -> int:
+    """The articles, a bit for each, the lowest for the first in editorial order.
 
-    Raises ValueError for no article, or one that the edition does not have.
+    Raises ValueError for one that the edition does not have.
     """
-    index = _index(edition)
-    try:
-        chosen = sum(map(index.bits.__getitem__, article_ids))
-    except KeyError:
-        unknown = sorted(set(article_ids) - index.bits.keys())
-        raise ValueError(f"edition {edition.edition_id} has no articles {unknown}") from None
+    bits = _index(edition).bits
+    if unknown := sorted(set(article_ids) - bits.keys()):
+        raise ValueError(f"edition {edition.edition_id} has no articles {unknown}")
+    return sum(bits[i] for i in set(article_ids))
+
+
+def find_fitting(edition: CompiledEdition, chosen: int) -> int:
+    """Those of the chosen articles, from the first, that the message has room for, at least one.
+
+    Raises ValueError for no article.
+    """
     if not chosen:
         raise ValueError("no articles")
-    if chosen.bit_count() < len(article_ids):  # one is given twice
-        return choose(edition, tuple(set(article_ids)))
-    if index.has_room or sum(map(index.sizes_bytes.__getitem__, article_ids)) <= index.room_bytes:
-        return chosen, chosen
-    return chosen, _fitting(edition, chosen)
+    return chosen if chosen.bit_count() <= _index(edition).most else _fitting(edition, chosen)
 
 
 def _fitting(edition: CompiledEdition, chosen: int) -> int:

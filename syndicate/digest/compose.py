@@ -6,9 +6,10 @@ values. Knows no delivery and no signature.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
+from syndicate.digest.choice import choose
 from syndicate.digest.compiled import CompiledEdition
 from syndicate.digest.headers import encode_address
 from syndicate.digest.message_ids import message_id_of
@@ -22,6 +23,7 @@ __all__ = [
     "Plan",
     "ReaderValues",
     "Variant",
+    "compose_chosen",
     "compose_message",
     "plan_variant",
 ]
@@ -59,13 +61,21 @@ class ComposedMessage(NamedTuple):
 
 
 def compose_message(
-    edition: CompiledEdition, article_ids: Sequence[int], reader: ReaderValues
+    edition: CompiledEdition, article_ids: Collection[int], reader: ReaderValues
 ) -> ComposedMessage:
     """The reader's message, the same bytes each time.
 
-    ``article_ids`` are those that are new to the reader, in any order. Raises AddressError for an address
-    that mail cannot be sent to, OperationError for a URL that is none, TemplateError if the newsletter's
-    subject cannot be rendered, and ValueError for no article, or one that the edition does not have.
+    ``article_ids`` are those that are new to the reader, in any order. Raises what ``compose_chosen`` does,
+    and ValueError for an article that the edition does not have.
+    """
+    return compose_chosen(edition, choose(edition, article_ids), reader)
+
+
+def compose_chosen(edition: CompiledEdition, chosen: int, reader: ReaderValues) -> ComposedMessage:
+    """The same for articles of which each is a bit, the lowest that of the edition's first.
+
+    Raises AddressError for an address that mail cannot be sent to, OperationError for a URL that is none,
+    TemplateError if the newsletter's subject cannot be rendered, and ValueError for no article.
     """
     subscriber_id, address, name, unsubscribe_url, preferences_url = reader
     values = name, address, unsubscribe_url, preferences_url
@@ -74,7 +84,7 @@ def compose_message(
         name, address = clean_line(name), encode_address(address)
         require_url(unsubscribe_url)
         require_url(preferences_url)
-    variant = put_together(edition, tuple(article_ids), bool(name))
+    variant = put_together(edition, chosen, bool(name))
     own_head = (
         f"To: {address}\r\n"
         f"Message-ID: {message_id_of(edition.message_key, subscriber_id, edition.domain)}\r\n"

@@ -8,7 +8,18 @@ from typing import Final, Protocol, TypeVar
 
 from syndicate.model import Article, slugify
 
-__all__ = ["OTHER_LABEL", "Section", "Selectable", "group_sections", "order_articles", "select_articles"]
+__all__ = [
+    "OTHER_LABEL",
+    "Section",
+    "Selectable",
+    "Selector",
+    "group_sections",
+    "order_articles",
+    "select_articles",
+]
+
+#: Watermarks whose articles are kept, far more than there are editions between them; our choice.
+_MOST_WATERMARKS: Final = 10_000
 
 #: The label of the last section, of articles in none of the newsletter's topics.
 OTHER_LABEL: Final = "More"
@@ -51,6 +62,34 @@ def select_articles(
         for article in articles
         if watermark < article.sequence <= cutoff and (not wanted or wanted & article.topic_slugs)
     )
+
+
+class Selector:
+    """``select_articles`` for the many readers of one edition: what is new to each, a bit for each article,
+    the lowest for the first.
+    """
+
+    def __init__(self, articles: Sequence[Selectable], *, cutoff: int) -> None:
+        self._sequences = [(1 << i, a.sequence) for i, a in enumerate(articles) if a.sequence <= cutoff]
+        self._newer: dict[int, int] = {}  #: by watermark; most readers have one of a few
+        self._about: dict[str, int] = {}  #: by topic
+        for i, article in enumerate(articles):
+            for topic in article.topic_slugs:
+                self._about[topic] = self._about.get(topic, 0) | 1 << i
+
+    def select(self, watermark: int, topics: Collection[str]) -> int:
+        """What is new to a reader of these topics, slugs; none given means every topic."""
+        newer = self._newer.get(watermark)
+        if newer is None:
+            newer = sum(bit for bit, sequence in self._sequences if sequence > watermark)
+            if len(self._newer) < _MOST_WATERMARKS:
+                self._newer[watermark] = newer
+        if not topics:
+            return newer
+        about, wanted = self._about, 0
+        for topic in topics:
+            wanted |= about.get(topic, 0)
+        return newer & wanted
 
 
 def group_sections(articles: Sequence[Article], topics: Sequence[str]) -> tuple[Section, ...]:

@@ -12,7 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from syndicate.digest.choice import choose
+from syndicate.digest.choice import choose, find_fitting
 from syndicate.digest.compiled import CompiledEdition
 from syndicate.digest.headers import text_header
 from syndicate.digest.layout import Block, Layout, plan_layout
@@ -59,7 +59,8 @@ def plan_variant(edition: CompiledEdition, article_ids: tuple[int, ...]) -> Plan
     Raises TemplateError if the newsletter's subject cannot be rendered, and ValueError for no article, or
     one that the edition does not have.
     """
-    chosen, shown = choose(edition, article_ids)
+    chosen = choose(edition, article_ids)
+    shown = find_fitting(edition, chosen)
     subject = make_subject(edition, chosen & -chosen, chosen.bit_count())
     ids = [(article.id, 1 << i) for i, article in enumerate(edition.articles)]
     return Plan(
@@ -73,11 +74,14 @@ def plan_variant(edition: CompiledEdition, article_ids: tuple[int, ...]) -> Plan
 @lru_cache(maxsize=_KEPT_VARIANTS)
 def put_together(
     edition: CompiledEdition,
-    article_ids: tuple[int, ...],
+    chosen: int,
     is_named: bool,  # noqa: FBT001 - a cache key
 ) -> Variant:
-    """The variant of these articles, for readers whose name is known or not. Raises as ``plan_variant``."""
-    chosen, shown = choose(edition, article_ids)
+    """The variant of the articles with these bits, for readers whose name is known or not.
+
+    Raises as ``plan_variant``.
+    """
+    shown = find_fitting(edition, chosen)
     form = _form(edition, chosen & -chosen, chosen.bit_count(), (chosen ^ shown).bit_count(), is_named)
     for articles, bit in form.groups:
         if articles & shown:

@@ -11,9 +11,9 @@ from typing import Final
 from syndicate.deliver.dkim import DkimSigner, PreparedSignature
 from syndicate.deliver.outcome import Envelope
 from syndicate.digest.compiled import CompiledEdition
-from syndicate.digest.compose import ComposedMessage, ReaderValues, Variant, compose_message
+from syndicate.digest.compose import ComposedMessage, ReaderValues, Variant, compose_chosen
 from syndicate.digest.headers import address_domain, encode_address
-from syndicate.digest.select import select_articles
+from syndicate.digest.select import Selector
 from syndicate.errors import AddressError
 from syndicate.model import DeliveryState, Edition, Newsletter
 from syndicate.service.installation import Installation
@@ -24,8 +24,7 @@ __all__ = ["Composer"]
 #: Messages that one thread signs at a time; our choice. Fewer would cost more in handing them out.
 _FEW: Final = 4
 
-#: Choices of articles, and variants ready to be signed, that are kept; our choice.
-_MOST_CHOICES: Final = 10_000
+#: Variants ready to be signed that are kept; our choice.
 _MOST_VARIANTS: Final = 512
 
 
@@ -42,14 +41,15 @@ class Composer:
     newsletter: Newsletter
     compiled: CompiledEdition
     signer: DkimSigner | None
-    _choices: dict[tuple[int, str], tuple[int, ...]] = field(default_factory=dict)
     _prepared: dict[object, PreparedSignature] = field(default_factory=dict)
+    _selector: Selector = field(init=False)
     _threads: ThreadPoolExecutor | None = None
     _unsubscribe_base: str = ""
     _preferences_base: str = ""
 
     def __post_init__(self) -> None:
         """Raises OperationError, before anybody is marked, if the key does not stand for the sender."""
+        self._selector = Selector(self.compiled.articles, cutoff=self.edition.cutoff)
         # Tokens need no encoding in a URL, so what stands before them is made once.
         urls = self.inst.urls
         self._unsubscribe_base = urls.absolute(urls.unsubscribe("token")).removesuffix("token")
@@ -74,9 +74,12 @@ class Composer:
         """The messages of these readers, and the outcomes of those to whom none can be addressed."""
         failed: list[DeliveryOutcome] = []
         made: list[tuple[ReadyDelivery, ComposedMessage]] = []
+        select = self._selector.select
         for row in rows:
             try:
-                made.append((row, compose_message(self.compiled, self._choose(row), self._reader(row))))
+                # What is chosen comes out of the edition as it was frozen, and not of today's rows.
+                chosen = select(row.watermark, row.topics.split(",") if row.topics else ())
+                made.append((row, compose_chosen(self.compiled, chosen, self._reader(row))))
             except AddressError as error:
                 failed.append(
                     DeliveryOutcome(
@@ -123,27 +126,12 @@ class Composer:
             )
         return self._prepared[variant]
 
-    def _choose(self, row: ReadyDelivery) -> tuple[int, ...]:
-        """What is new to a reader."""
-        key = row.watermark, row.topics
-        if key not in self._choices:
-            if len(self._choices) >= _MOST_CHOICES:
-                self._choices.clear()
-            chosen = select_articles(
-                self.compiled.articles,
-                watermark=row.watermark,
-                cutoff=self.edition.cutoff,
-                topics=tuple(row.topics.split(",")) if row.topics else (),
-            )
-            self._choices[key] = tuple(a.id for a in chosen)
-        return self._choices[key]
-
     def _reader(self, row: ReadyDelivery) -> ReaderValues:
         links = self.inst.links
         return ReaderValues(
-            subscriber_id=row.subscriber_id,
-            address=row.address,
-            name=row.name,
-            unsubscribe_url=self._unsubscribe_base + links.unsubscribe(row.subscription_id),
-            preferences_url=self._preferences_base + links.preferences(row.subscription_id),
+            row.subscriber_id,
+            row.address,
+            row.name,
+            self._unsubscribe_base + links.unsubscribe(row.subscription_id),
+            self._preferences_base + links.preferences(row.subscription_id),
         )

@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
+from operator import attrgetter
 from typing import Final, TypeVar
 
 import structlog
@@ -95,7 +97,7 @@ class Ledger:
         taken a shard over; what belongs to the others is on record by then.
         """
         now = self._inst.clock()
-        held = {number: replace(each) for number, each in self._held.items()}
+        held = {number: copy(each) for number, each in self._held.items()}
         found: dict[int, list[ReadyDelivery]] = {}
         is_all_taken = False
         with self._writer.writing() as conn:
@@ -134,7 +136,7 @@ class Ledger:
             now = self._inst.clock()
             for _, held in sorted(self._held.items()):
                 if shards.hold_shard(conn, held.shard) is not None:
-                    self._give_back(conn, held, now)
+                    self._give_back(conn, held, self._find_due(conn, held.shard, now), now)
         self._writer.close()
         self._held.clear()
         self._shard_of.clear()
@@ -165,7 +167,7 @@ class Ledger:
         self, conn: Connection, held: Mapping[int, _Held], outcomes: Sequence[DeliveryOutcome]
     ) -> None:
         edition = self._edition
-        for each, theirs in self._by_shard(held, outcomes, lambda outcome: outcome.subscriber_id):
+        for each, theirs in self._by_shard(held, outcomes, attrgetter("subscriber_id")):
             deliveries.record_outcomes(
                 conn, edition.id, theirs, fence=each.shard.fence, cutoff=edition.cutoff
             )
@@ -191,9 +193,11 @@ class Ledger:
         return frozenset(marked)
 
     def _by_shard(
-        self, held: Mapping[int, _Held], things: Iterable[_T], reader_of: Callable[[_T], int]
+        self, held: Mapping[int, _Held], things: Collection[_T], reader_of: Callable[[_T], int]
     ) -> list[tuple[_Held, list[_T]]]:
         """Things about readers, by those shards that are ours."""
+        if len(self._held) == 1:  # nearly always, and then there is nothing to look for
+            return [(each, list(things)) for each in held.values() if things]
         grouped: dict[int, list[_T]] = {}
         for thing in things:
             grouped.setdefault(self._shard_of[reader_of(thing)], []).append(thing)
@@ -206,12 +210,14 @@ class Ledger:
         again = {}
         for number in [number for number, each in held.items() if not (each.waiting or each.attempting)]:
             each = held[number]
-            rows = [] if each.has_declined else self._find_ready(conn, each.shard, now)
+            due_at = self._find_due(conn, each.shard, now)
+            is_due = due_at is not None and due_at <= now and not each.has_declined
+            rows = self._find_ready(conn, each.shard, now) if is_due else []
             each.waiting = len(rows)
             if rows:
                 again[number] = rows
             else:
-                self._give_back(conn, each, now)
+                self._give_back(conn, each, due_at, now)
                 del held[number]
         return again
 
@@ -231,7 +237,7 @@ class Ledger:
                 each.waiting = len(rows)
                 held[taken.number] = each
                 return {taken.number: rows}, False
-            self._give_back(conn, each, now, pause=True)
+            self._give_back(conn, each, self._find_due(conn, taken, now), now, pause=True)
         return {}, False
 
     def _set_right(self, conn: Connection, taken: Shard, now: datetime) -> None:
@@ -249,10 +255,14 @@ class Ledger:
             conn, shard.edition_id, after=shard.first_id - 1, last=shard.last_id, limit=SHARD_SIZE, now=now
         )
 
-    def _give_back(self, conn: Connection, held: _Held, now: datetime, *, pause: bool = False) -> None:
-        """Gives a shard back that is ours in this transaction; with a pause it is not due at once."""
+    def _find_due(self, conn: Connection, shard: Shard, now: datetime) -> datetime | None:
         resends = self._edition.policy is UncertainPolicy.RESEND
-        due_at = deliveries.find_due(conn, held.shard, now=now, resends=resends)
+        return deliveries.find_due(conn, shard, now=now, resends=resends)
+
+    def _give_back(
+        self, conn: Connection, held: _Held, due_at: datetime | None, now: datetime, *, pause: bool = False
+    ) -> None:
+        """Gives a shard back that is ours in this transaction; with a pause it is not due at once."""
         if due_at is not None and (pause or held.has_declined):
             due_at = max(due_at, now + _LOOK_AGAIN)
         if due_at is not None and held.has_declined:

@@ -89,6 +89,16 @@ class RelayPool:
         }
         sections = settings.all_relays
         total = sum(section.connections for section in sections.values())
+        domains = DomainLimits(
+            named={
+                name: DomainLimit(connections=domain.connections, rate_s=domain.rate_s)
+                for name, domain in settings.domains.items()
+            },
+            others=DomainLimit(
+                connections=settings.delivery.domain_connections, rate_s=settings.delivery.domain_rate_s
+            ),
+        )
+        self._has_domain_limits = domains.are_set
         self._dispatcher = Dispatcher(
             [
                 Lane(
@@ -100,15 +110,7 @@ class RelayPool:
                 )
                 for name, section in sections.items()
             ],
-            domains=DomainLimits(
-                named={
-                    name: DomainLimit(connections=domain.connections, rate_s=domain.rate_s)
-                    for name, domain in settings.domains.items()
-                },
-                others=DomainLimit(
-                    connections=settings.delivery.domain_connections, rate_s=settings.delivery.domain_rate_s
-                ),
-            ),
+            domains=domains,
         )
         self._lane_of: dict[int, str] = {}
         self._unused: Counter[str] = Counter()  #: messages that were counted against a day and not sent
@@ -139,10 +141,14 @@ class RelayPool:
         return sum(relay.connections for relay in self._relays.values())
 
     @property
-    def has_queued(self) -> bool:
-        """Whether no connection of any relay is about to run out of messages."""
-        at_work = (relay for name, relay in self._relays.items() if name not in self._closed)
-        return all(relay.waiting > relay.connections for relay in at_work)
+    def settled(self) -> int:
+        """How many outcomes there are to be taken."""
+        return sum(relay.settled for relay in self._relays.values())
+
+    def gather(self, count: int) -> None:
+        """From now on that many messages have to be sent to be news, unless connections run out of others."""
+        for relay in self._relays.values():
+            relay.gather(count // len(self._relays))
 
     @property
     def is_exhausted(self) -> bool:
@@ -151,7 +157,8 @@ class RelayPool:
 
     def offer(self, rows: Iterable[ReadyDelivery]) -> list[int]:
         """Takes readers in whose turn it is, and returns those whose domain has too many waiting."""
-        candidates = [Candidate(row.subscriber_id, _domain(row.address)) for row in rows]
+        domain_of = _domain if self._has_domain_limits else _no_domain
+        candidates = [Candidate(row.subscriber_id, domain_of(row.address)) for row in rows]
         return [candidate.key for candidate in self._dispatcher.offer(candidates)]
 
     def pick(self, limit: int, now_s: float) -> dict[int, str]:
@@ -311,6 +318,10 @@ def _make_relay(inst: Installation, name: str, section: SmtpSettings, news: asyn
         ),
         news=news,
     )
+
+
+def _no_domain(_address: str) -> str:
+    return ""
 
 
 def _domain(address: str) -> str:

@@ -3,9 +3,10 @@
     record what came, mark who is next (one durable commit) -> compose -> hand over -> whatever comes next
 
 The window slides: a reader's place is free as soon as the outcome is durable, so an answer that takes ten
-minutes stalls one place and not the rest. The database and composing have a thread of their own and never
-hold up the connections. Ends when nobody is ready, when the edition stands still, when it is asked to stop,
-or when no relay is left; and never with an outcome that is known and not on record.
+minutes stalls one place and not the rest. A commit that is quick, with its composing, is done between two
+looks at the connections; where commits are slow they have a thread of their own and hold up nothing. Ends
+when nobody is ready, when the edition stands still, when it is asked to stop, or when no relay is left; and
+never with an outcome that is known and not on record.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -32,17 +33,21 @@ from syndicate.storage.deliveries import DeliveryOutcome, ReadyDelivery
 
 __all__ = ["Run", "Sender"]
 
+_T = TypeVar("_T")
+
 _log = structlog.get_logger(__name__)
 
 #: What an outcome on the wire makes of a delivery.
 _STATES: Final[dict[OutcomeKind, DeliveryState]] = {
-    OutcomeKind.SENT: DeliveryState.SENT,
     OutcomeKind.DEFERRED: DeliveryState.DEFERRED,
     OutcomeKind.FAILED: DeliveryState.FAILED,
     OutcomeKind.UNCERTAIN: DeliveryState.UNCERTAIN,
     OutcomeKind.UNSENT: DeliveryState.PENDING,
     OutcomeKind.STALE: DeliveryState.PENDING,
 }
+
+#: Looked up once: on the path of each message.
+_WAS_SENT, _IS_SENT = OutcomeKind.SENT, DeliveryState.SENT
 
 #: Where a refusal to go on was said to one reader's message, whatever it meant.
 _MET_BY_A_READER: Final = frozenset({Stage.RCPT, Stage.DATA})
@@ -57,8 +62,12 @@ _FRESH_S: Final = 4.0
 #: How long outcomes may wait for others to share a commit with while the connections have work; our choice.
 _GATHER_S: Final = 0.1
 
-#: Between two looks at whether enough has come in; each costs a turn of the loop.
-_POLL_S: Final = 0.002
+#: As long as a commit may keep the connections waiting: two threads that take turns at one interpreter cost
+#: more than that. A slower one has a thread of its own; our choice.
+_SHORT_S: Final = 0.02
+
+#: Commits of which the mean is taken.
+_LATELY: Final = 4
 
 #: Readers who were found and wait for their domain's turn, at the most; our choice, some megabytes.
 _MOST_WAITING: Final = 20_000
@@ -97,6 +106,7 @@ class Sender:
     _abort_at_s: float = inf  #: when a wish to stop has waited long enough for answers
     _tidied_at_s: float = -inf  #: when marks were last looked through for old ones
     _look_at_s: float = -inf  #: when to ask for another shard again
+    _step_s: float = 0.0  #: what a commit has taken lately, with composing
     _failing_since_s: float | None = None  #: since when nothing can be recorded
     _error: BaseException | None = None  #: what no repeating mends: why messages cannot be composed, a bug
 
@@ -166,6 +176,9 @@ class Sender:
             self._take_back_stale()
         stale = 0
         for outcome in self.pool.take_outcomes():
+            if outcome.kind is _WAS_SENT:
+                self._known.append(DeliveryOutcome(outcome.key, _IS_SENT, outcome.reply))
+                continue
             stale += outcome.kind is OutcomeKind.STALE
             self._known.append(self._settle(self._rows[outcome.key], outcome))
         if stale:
@@ -221,7 +234,7 @@ class Sender:
                 return step, [], [_unattempted(row) for row in marked]
 
         try:
-            step, envelopes, failed = await _loop().run_in_executor(thread, work)
+            step, envelopes, failed = await self._do(thread, work)
         except StateError:
             raise
         except OperationError as error:
@@ -245,6 +258,16 @@ class Sender:
         self.pool.submit(envelopes)
         return step
 
+    async def _do(self, thread: Executor, work: Callable[[], _T]) -> _T:
+        """Does it at once as long as that is quick; otherwise in the thread, beside the relays."""
+        began_s = _loop().time()
+        if self._step_s < _SHORT_S:
+            done = work()
+        else:
+            done = await _loop().run_in_executor(thread, work)
+        self._step_s += (_loop().time() - began_s - self._step_s) / _LATELY
+        return done
+
     async def _bear(self, error: OperationError) -> None:
         """Waits before a commit is repeated, or gives up: what is marked is found out by the next sender."""
         now_s = _loop().time()
@@ -256,12 +279,13 @@ class Sender:
         await asyncio.sleep(_PAUSE_S)
 
     def _note(self, outcomes: Sequence[DeliveryOutcome]) -> None:
-        sent = sum(o.state is DeliveryState.SENT for o in outcomes)
+        states = [outcome.state for outcome in outcomes]
+        sent = states.count(DeliveryState.SENT)
         self._sent += sent
-        self._uncertain += sum(o.state is DeliveryState.UNCERTAIN for o in outcomes)
+        self._uncertain += states.count(DeliveryState.UNCERTAIN)
         self._depth = min(self._window, self._depth + sent)
         if outcomes:
-            self.on_progress(sum(o.state is not DeliveryState.PENDING for o in outcomes))
+            self.on_progress(len(states) - states.count(DeliveryState.PENDING))
 
     def _offer(self, step: Step) -> None:
         if not step.found:
@@ -304,14 +328,21 @@ class Sender:
         is_idle = not self.ledger.attempting and not self.pool.waiting and not self.ledger.has_declined
         if is_idle or self._can_mark():
             return
+        self.pool.gather(self._depth // 2)
+        while not await self._has_news(min(until_s, _loop().time() + _GATHER_S)):
+            if self.pool.settled or _loop().time() >= until_s:
+                return
+        if self.pool.settled < self.ledger.attempting // 2:
+            # The others would wait as long for this commit.
+            await asyncio.sleep(min(self._step_s, _SHORT_S))
+
+    async def _has_news(self, until_s: float) -> bool:
+        """Waits for news of the relays, but no longer than until then."""
         try:
             async with asyncio.timeout_at(until_s):
-                await self.pool.news.wait()
+                return await self.pool.news.wait()
         except TimeoutError:
-            return
-        gathered_s = _loop().time() + _GATHER_S
-        while self._may_gather() and _loop().time() < gathered_s:  # noqa: ASYNC110 - woken for each outcome
-            await asyncio.sleep(_POLL_S)
+            return False
 
     def _take_back_stale(self) -> None:
         """Asks again for readers whose messages no connection has come to."""
@@ -322,11 +353,6 @@ class Sender:
         """Whether there is room, and somebody for it: as at the beginning, and while a shard was read."""
         room = self._depth - self.ledger.attempting
         return not self._is_ending and room > 0 and self.pool.has_turn(_loop().time())
-
-    def _may_gather(self) -> bool:
-        """Whether the connections have work for a while, so that more outcomes can share a commit."""
-        self._take_outcomes()
-        return not self._is_ending and self.pool.has_queued and len(self._known) < self._depth // 2
 
     def _settle(self, row: ReadyDelivery, outcome: Outcome) -> DeliveryOutcome:
         state = _STATES[outcome.kind]

@@ -8,24 +8,24 @@ Contains no statement about any noun.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from sqlite3 import OperationalError as SqliteError
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Executable, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Executable, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import subscribers
 from syndicate.errors import ConfigurationError, OperationError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 __all__ = [
     "DriverStatement",
@@ -39,6 +39,12 @@ __all__ = [
 ]
 
 _WRITES: Final = "syndicate_writes"
+
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+#: Where the revisions of both packages are. Whether a database has the latest of them is asked at each start,
+#: and loading Alembic takes a third of it: that is loaded by those who migrate.
+_REVISIONS: Final = (Path(subscribers.__file__).parent / "migrations", _MIGRATIONS / "versions")
 
 #: Any number will do, as long as every process takes the same one.
 _MIGRATION_LOCK: Final = 7_319_480
@@ -107,7 +113,8 @@ def _switch_to_wal(connection: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     # A writer that begins as a reader can fail at its first write; IMMEDIATE waits its turn instead.
     immediate = connection.get_execution_options().get(_WRITES)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    # By the driver itself: the library's way costs more than the transaction of a sender does.
+    connection.connection.cursor().execute("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
 @contextmanager
@@ -137,24 +144,18 @@ class DriverStatement:
         self._statement = statement
         self._compiled: dict[str, tuple[str, dict[str, Any], Sequence[str] | None]] = {}
 
-    def execute(self, conn: Connection, values: Mapping[str, Any]) -> Any:
+    def execute(self, conn: Connection, values: dict[str, Any]) -> Any:
         """Runs it in the connection's transaction; returns the driver's cursor."""
-        text, places, all_values = self._prepare(conn, values)
-        cursor = conn.connection.cursor()
-        given = all_values if places is None else [all_values[place] for place in places]
-        cursor.execute(text, given)
-        return cursor
-
-    def _prepare(
-        self, conn: Connection, values: Mapping[str, Any]
-    ) -> tuple[str, Sequence[str] | None, Mapping[str, Any]]:
         name = conn.dialect.name
         if name not in self._compiled:
             compiled = self._statement.compile(dialect=conn.dialect)  # type: ignore[attr-defined]  # every one has it
             constants = {key: _plain(value) for key, value in compiled.params.items()}
             self._compiled[name] = compiled.string, constants, compiled.positiontup
         text, constants, places = self._compiled[name]
-        return text, places, {**constants, **values}
+        given = constants | values
+        cursor = conn.connection.cursor()
+        cursor.execute(text, given if places is None else [given[place] for place in places])
+        return cursor
 
 
 def _plain(value: Any) -> Any:
@@ -211,17 +212,20 @@ def _told_apart(engine: Engine) -> Iterator[None]:
 
 
 def _alembic_config() -> Config:
+    from alembic.config import Config  # noqa: PLC0415 - see _REVISIONS
+
     config = Config()
-    here = Path(__file__).parent / "migrations"
-    config.set_main_option("script_location", str(here))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "newline")
-    theirs = Path(subscribers.__file__).parent / "migrations"
-    config.set_main_option("version_locations", f"{theirs}\n{here / 'versions'}")
+    config.set_main_option("version_locations", "\n".join(map(str, _REVISIONS)))
     return config
 
 
 def migrate(engine: Engine) -> bool:
     """Brings the schema up to date, in one transaction and one process at a time; True if it changed."""
+    from alembic import command  # noqa: PLC0415 - see _REVISIONS
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415 - as above
+
     database = engine.url.database
     if engine.dialect.name == "sqlite" and database and database != ":memory:":
         Path(database).parent.mkdir(parents=True, exist_ok=True)
@@ -235,15 +239,30 @@ def migrate(engine: Engine) -> bool:
         return set(MigrationContext.configure(connection).get_current_heads()) != set(before)
 
 
+def _find_heads() -> set[str]:
+    """The revisions that no other one follows, as the files say."""
+    texts = [path.read_text("utf-8") for folder in _REVISIONS for path in folder.glob("*.py")]
+    known, followed = (
+        {found for each in texts for found in re.findall(rf'^{name} = "(\w+)"$', each, re.MULTILINE)}
+        for name in ("revision", "down_revision")
+    )
+    return known - followed
+
+
 def check_schema(engine: Engine) -> None:
     """Raises OperationError if the schema is not the one that this version of the program needs."""
     database = engine.url.database
     if engine.dialect.name == "sqlite" and database and not Path(database).exists():
         raise OperationError(f"database {database} does not exist; run 'syndicate migrate' to make it")
-    wanted = set(ScriptDirectory.from_config(_alembic_config()).get_heads())
     with reading(engine) as connection:
-        found = set(MigrationContext.configure(connection).get_current_heads())
-    if found != wanted:
+        has_version = inspect(connection).has_table("alembic_version")
+        found = (
+            connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
+            if has_version
+            else ()
+        )
+        is_current = set(found) == _find_heads()
+    if not is_current:
         raise OperationError(
             f"database {engine.url.render_as_string()} does not have this version's schema; "
             "run 'syndicate migrate'"

@@ -233,6 +233,21 @@ def test_a_mark_of_some_skips_nobody_else(connection: Connection, now: datetime,
     ]
 
 
+@pytest.mark.parametrize("picked", [[1, 3], [5, 1], [2, 4, 5], [3]])
+def test_readers_who_stand_between_others_are_neither_marked_nor_recorded_with_them(
+    connection: Connection, now: datetime, edition: Edition, picked: list[int]
+) -> None:
+    assert deliveries.mark(connection, edition.id, picked, fence=1, now=now) == set(picked)
+    marked = states_of(connection, edition)
+    assert marked == {n: S.ATTEMPTING if n in picked else S.PENDING for n in range(1, 6)}
+
+    outcomes = [make_outcome(n, S.SENT) for n in picked[::2]]
+    deliveries.record_outcomes(connection, edition.id, outcomes, fence=1, cutoff=edition.cutoff)
+
+    assert states_of(connection, edition) == marked | dict.fromkeys(picked[::2], S.SENT)
+    assert watermarks(connection) == {n: edition.cutoff if n in picked[::2] else 0 for n in range(1, 6)}
+
+
 def test_a_mark_and_an_outcome_are_of_one_edition(
     connection: Connection, now: datetime, source: Source, edition: Edition
 ) -> None:

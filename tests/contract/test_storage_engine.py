@@ -1,16 +1,35 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from syndicate.errors import ConfigurationError, OperationError
 from syndicate.storage import newsletters, sources
-from syndicate.storage.engine import open_engine, reading, writing
+from syndicate.storage.engine import _alembic_config, _find_heads, open_engine, reading, writing
 from tests.builders import add_edition, add_newsletter, add_source
+
+
+def test_the_latest_revisions_are_those_that_alembic_finds() -> None:
+    script = ScriptDirectory.from_config(_alembic_config())
+
+    assert _find_heads() == set(script.get_heads())
+
+
+def test_opening_the_engine_and_looking_at_the_schema_does_not_load_alembic(engine: Engine) -> None:
+    url = engine.url.render_as_string(hide_password=False)
+    code = (
+        "import sys; from syndicate.storage.engine import check_schema, open_engine;"
+        " check_schema(open_engine(sys.argv[1])); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, url], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_what_is_written_is_kept_as_a_whole(engine: Engine, now: datetime) -> None:

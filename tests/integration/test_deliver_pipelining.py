@@ -9,7 +9,6 @@ import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -338,7 +337,7 @@ def test_a_server_that_stalls_leaves_nobody_uncertain_and_holds_one_copy_of_the_
             writer.write(answer)
         await asyncio.Event().wait()
 
-    large = replace(envelopes(1)[0], pieces=(LARGE[:18], LARGE[18:]), is_canonical=True)
+    large = envelopes(1)[0]._replace(pieces=(LARGE[:18], LARGE[18:]), is_canonical=True)
     tracemalloc.start()
     try:
         report = deliver(handle, [large], Timeouts(block_s=0.3))

@@ -6,7 +6,6 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ def envelope(key: int, **changes: Any) -> Envelope:
     made = Envelope(
         key=key, sender="news@example.org", recipient=f"reader{key}@example.com", pieces=(BODY[:9], BODY[9:])
     )
-    return replace(made, **changes)
+    return made._replace(**changes)
 
 
 def envelopes(*keys: int) -> list[Envelope]:
@@ -519,6 +518,21 @@ def test_a_handshake_that_never_ends_is_a_temporary_fault() -> None:
             assert (relay.fault.reply, relay.fault.is_temporary) == ("no reply in time", True)
 
     run(work())
+
+
+def test_messages_that_were_sent_are_news_together_and_the_last_ones_at_once() -> None:
+    async def scenario() -> None:
+        async with relaying(ScriptedServer()) as relay:
+            relay.gather(3)
+            relay.submit(envelopes(*range(1, 8)))
+
+            await relay.news.wait()
+            assert relay.settled >= 3, "there was work for the connection"
+
+            relay.gather(100)
+            assert await take(relay, 7) == dict.fromkeys(range(1, 8), "sent"), "and then there was none"
+
+    asyncio.run(scenario())
 
 
 def test_news_of_several_relays_can_be_one() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
@@ -328,7 +328,7 @@ UTF8 = Extensions(has_pipelining=True, has_size=True, has_8bitmime=True, has_smt
 
 def test_an_address_beyond_ascii_goes_out_in_utf_8_and_says_so() -> None:
     message = "To: röder@bücher.example\r\n\r\ny\r\n".encode()
-    sent = replace(envelope(1, message, "röder@bücher.example"), is_canonical=True)
+    sent = envelope(1, message, "röder@bücher.example")._replace(is_canonical=True)
     group, _ = begins(sent, UTF8)
     assert group[0] == b"MAIL FROM:<news@example.org> SIZE=%d BODY=8BITMIME SMTPUTF8\r\n" % len(message)
     assert group[1] == "RCPT TO:<röder@bücher.example>\r\n".encode()
@@ -361,7 +361,7 @@ def test_the_pieces_of_a_message_go_out_as_they_are_and_the_dot_after_them() -> 
 
 
 def test_each_message_may_have_a_sender_of_its_own() -> None:
-    stream = make_stream([replace(envelope(key), sender=f"b+{key}@example.org") for key in (1, 2)])
+    stream = make_stream([envelope(key)._replace(sender=f"b+{key}@example.org") for key in (1, 2)])
     dialogue = Dialogue(stream, PIPELINED)
     assert dialogue.advance(0.0)[0] == b"MAIL FROM:<b+1@example.org>\r\n"
     dialogue.take_replies([Reply(250, ""), Reply(250, ""), Reply(354, "")], 0.0)
@@ -369,7 +369,7 @@ def test_each_message_may_have_a_sender_of_its_own() -> None:
 
 
 def test_a_message_whose_time_has_passed_is_not_begun_and_the_next_one_is() -> None:
-    stream = make_stream([replace(envelope(1), begin_before_s=5.0), envelope(2)])
+    stream = make_stream([envelope(1)._replace(begin_before_s=5.0), envelope(2)])
     assert Dialogue(stream, PIPELINED).advance(5.1)[1] == b"RCPT TO:<reader2@example.com>\r\n"
     (outcome,) = stream.take_outcomes()
     assert (outcome.key, outcome.kind, outcome.code) == (1, "stale", None)
@@ -377,7 +377,7 @@ def test_a_message_whose_time_has_passed_is_not_begun_and_the_next_one_is() -> N
 
 @MODES
 def test_a_message_whose_time_passed_before_its_content_is_begun_gets_none(extensions: Extensions) -> None:
-    stream = make_stream([replace(envelope(1), begin_before_s=5.0), envelope(2)])
+    stream = make_stream([envelope(1)._replace(begin_before_s=5.0), envelope(2)])
     dialogue = Dialogue(stream, extensions)
     for code in (250, 250, 354):
         dialogue.advance(5.0)
@@ -390,7 +390,7 @@ def test_a_message_whose_time_passed_before_its_content_is_begun_gets_none(exten
 
 
 def test_a_follower_whose_time_passed_while_it_waited_for_the_dot_before_it_gets_no_content() -> None:
-    stream = make_stream([envelope(1), replace(envelope(2), begin_before_s=5.0)])
+    stream = make_stream([envelope(1), envelope(2)._replace(begin_before_s=5.0)])
     dialogue = Dialogue(stream, PIPELINED)
     for codes in ((250, 250, 354), (250, 250, 250, 354)):
         dialogue.advance(1.0)
@@ -402,7 +402,7 @@ def test_a_follower_whose_time_passed_while_it_waited_for_the_dot_before_it_gets
 
 def waiting_behind_a_dot(begin_before_s: float) -> tuple[Dialogue, Stream]:
     """The content of the first message is out and not answered; the second one's commands are behind it."""
-    stream = make_stream([envelope(1), replace(envelope(2), begin_before_s=begin_before_s), envelope(3)])
+    stream = make_stream([envelope(1), envelope(2)._replace(begin_before_s=begin_before_s), envelope(3)])
     dialogue = Dialogue(stream, PIPELINED)
     dialogue.advance(1.0)
     dialogue.take_replies([Reply(code, "") for code in (250, 250, 354)], 1.0)

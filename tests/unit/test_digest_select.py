@@ -3,7 +3,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syndicate.digest.select import OTHER_LABEL, group_sections, order_articles, select_articles
+from syndicate.digest.select import OTHER_LABEL, Selector, group_sections, order_articles, select_articles
 from tests.digest_builders import OPENED_AT, make_article
 
 TOPICS = ("Night Sky", "Coast")
@@ -25,6 +25,8 @@ def test_a_reader_gets_exactly_what_is_new_in_the_chosen_topics(tags, watermark,
     ]
     selected = select_articles(articles, watermark=watermark, cutoff=cutoff, topics=topics)
     assert [a.id for a in selected] == expected
+    bits = Selector(articles, cutoff=cutoff).select(watermark, topics)
+    assert [a.id for i, a in enumerate(articles) if bits >> i & 1] == expected
 
 
 @given(st.lists(tag_sets, max_size=10))
