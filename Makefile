@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench-delivery faults pictures docs constraints clean
+.PHONY: help demo test lint format bench-delivery bench-collect faults pictures docs constraints clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,6 +36,9 @@ format: $(READY)  ## Put the code into its form
 
 bench-delivery: $(READY)  ## Print what delivering costs, beside other senders (BENCH=--full: with a million readers)
 	$(BIN)/python -m scripts.bench_delivery $(BENCH)
+
+bench-collect: $(READY)  ## Print what collecting costs, beside other readers
+	$(BIN)/python -m scripts.bench_collect $(BENCH)
 
 faults: $(READY)  ## Break everything that can break, in the long form, and account for every mail (an hour)
 	$(BIN)/python -m tests.faults.kill --database sqlite

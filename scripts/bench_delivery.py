@@ -10,18 +10,15 @@ wall of a machine that has other work tells little.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 
-from scripts.bench_run import Bench, Figure, Scale, tell
+from scripts.bench_run import Bench, Scale
 from scripts.bench_steps import STEPS
+from scripts.bench_table import facts, table, tell, write_figures
 from scripts.bench_tools import Missing, Postfix, find_peers, find_postfix, running_sink, silence
 
 BOTH = ("sqlite", "postgresql")
@@ -69,9 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
             print(table(bench.figures))
     print("Messages a second, and seconds that are not of the processor, are noise where other work is done.")
     if asked.json:
-        figures = [asdict(figure) | {"ratio": figure.ratio} for figure in bench.figures]
-        document = json.dumps({"machine": machine, "figures": figures}, indent=2, ensure_ascii=False)
-        asked.json.write_text(document + "\n", "utf-8")
+        write_figures(asked.json, machine, bench.figures)
     return int(asked.strict and any(figure.is_met is False for figure in bench.figures))
 
 
@@ -102,55 +97,6 @@ def _bench(stack: ExitStack, scale: Scale, folder: Path, *, may_fetch: bool) -> 
     except Missing as missing:
         tell(f"without aiosmtplib and dkimpy: {missing}")
     return Bench(scale=scale, folder=folder, postfix=postfix, port=port, peers=peers)
-
-
-def facts(folder: Path) -> dict[str, str]:
-    """What the figures were taken on."""
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text("utf-8").splitlines()]
-    kinds = dict(mounts)
-    here = folder.resolve()
-    return {
-        "cores": str(os.cpu_count()),
-        "load": f"{os.getloadavg()[0]:.1f}",
-        "Python": platform.python_version(),
-        "kernel": platform.release(),
-        "file system": next((kinds[str(at)] for at in (here, *here.parents) if str(at) in kinds), "unknown"),
-    }
-
-
-def table(figures: Sequence[Figure]) -> str:
-    """The figures as lines of text."""
-    rows = [("figure", "", "ours", "beside", "theirs", "ratio", "goal", "")]
-    rows += [
-        (
-            figure.name,
-            figure.unit,
-            _number(figure.ours),
-            figure.peer,
-            _number(figure.theirs),
-            _number(figure.ratio),
-            figure.goal,
-            {True: "ok", False: "missed", None: ""}[figure.is_met],
-        )
-        for figure in figures
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if at in _NUMBERS else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
-_NUMBERS = frozenset({2, 4, 5})
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -5,21 +5,16 @@ Knows no step: those are in ``bench_steps``.
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
+from scripts.bench_table import Figure, Result, medians, result_of, tell
 from scripts.bench_tools import Postfix
 from scripts.bench_world import World, make_world
 
 CONNECTIONS = 20
-
-#: What a step's process says of itself, by name.
-Result = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,24 +27,6 @@ class Scale:
     sizes: tuple[int, int, int]  #: readers of the growing editions
     opened: int  #: readers for whom an edition is opened
     databases: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One line of the table."""
-
-    name: str
-    unit: str
-    ours: float
-    peer: str = ""
-    theirs: float | None = None
-    goal: str = ""  #: empty: for information
-    is_met: bool | None = None
-
-    @property
-    def ratio(self) -> float | None:
-        """Ours in parts of theirs."""
-        return self.ours / self.theirs if self.theirs else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,14 +61,14 @@ class Bench:
 
     def ours(self, step: str, world: World, *more: object) -> Result:
         """One step of Syndicate's in a process of its own."""
-        return _result_of(
+        return result_of(
             [sys.executable, "-m", "scripts.bench_ours", step, world.config, world.edition_id, *more]
         )
 
     def peer(self, name: str, *more: object) -> Result:
         """One step of a peer's in a process of its own."""
         python = self.peers if name in {"aiosmtplib", "dkimpy"} else sys.executable
-        return _result_of([python, Path(__file__).parent / "bench_peers.py", name, *more])
+        return result_of([python, Path(__file__).parent / "bench_peers.py", name, *more])
 
     def send(self, world: World, *, window: int | None = None, signs: bool = False) -> Result:
         """Sends a copy of an edition to the sink."""
@@ -105,30 +82,4 @@ class Bench:
 
     def medians(self, contestants: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
         """What the contestants, who take turns, say of themselves."""
-        found: dict[str, list[Result]] = {name: [] for name in contestants}
-        for number in range(1, self.scale.rounds + 1):
-            for name, measure in contestants.items():
-                tell(f"round {number} of {self.scale.rounds}: {name}")
-                found[name].append(measure())
-        return {
-            name: {key: median(row[key] for row in rows) for key in rows[0]} for name, rows in found.items()
-        }
-
-
-def tell(line: str) -> None:
-    """A line of progress."""
-    print(f"  {line}", file=sys.stderr, flush=True)
-
-
-def _result_of(words: Sequence[object]) -> Result:
-    done = subprocess.run(  # noqa: S603 - our own programs, no shell
-        [str(word) for word in words],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-    )
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, words[1:4]))} failed:\n{(done.stderr or done.stdout).strip()[-2_000:]}")
-    found: Result = json.loads(done.stdout)
-    return found
+        return medians(self.scale.rounds, contestants)

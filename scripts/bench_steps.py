@@ -13,7 +13,8 @@ from functools import partial
 from statistics import median
 
 from scripts import bench_opening
-from scripts.bench_run import CONNECTIONS, Bench, Figure, Result, tell
+from scripts.bench_run import CONNECTIONS, Bench
+from scripts.bench_table import Figure, Result, at_most, make_figure, tell
 from scripts.bench_tools import run_source, silence
 from scripts.bench_world import KEY_FILE
 
@@ -58,13 +59,13 @@ def measure_sending(bench: Bench) -> None:
         other_us, same_us = found[other]["cpu_us"], found[name]["cpu_us"]
         bench.figures.append(_times(CHOICES_RATIO, other, "µs", other_us, "the same to all", same_us))
     start_ms = median(found[name]["start_ms"] for name in ours)
-    bench.figures.append(_figure("starting, counted nowhere else", "ms", start_ms))
+    bench.figures.append(make_figure("starting, counted nowhere else", "ms", start_ms))
 
 
 def _beside_peers(name: str, ours: Result, peers: Mapping[str, Result]) -> list[Figure]:
     source = peers["smtp-source"]
     figures = [
-        _figure(
+        make_figure(
             name,
             "µs",
             ours["cpu_us"],
@@ -77,7 +78,7 @@ def _beside_peers(name: str, ours: Result, peers: Mapping[str, Result]) -> list[
     ]
     rates = ours["messages_s"], source["messages_s"]
     is_met = rates[0] >= rates[1]
-    quick = _figure(
+    quick = make_figure(
         name, "messages/s", rates[0], "smtp-source", rates[1], goal="at least theirs", is_met=is_met
     )
     return [*figures, quick]
@@ -96,7 +97,7 @@ def measure_composing(bench: Bench) -> None:
     )
     same_us, other_us, theirs_us = (row["cpu_us"] for row in found.values())
     bench.figures += [
-        _below(COMPOSED_US, "composing", "µs", same_us, "EmailMessage", theirs_us),
+        at_most(COMPOSED_US, "composing", "µs", same_us, "EmailMessage", theirs_us),
         _times(CHOICES_RATIO, "composing, other articles each", "µs", other_us, "the same for all", same_us),
     ]
 
@@ -120,18 +121,18 @@ def measure_signing(bench: Bench) -> None:
     cpu_us = {name: row["cpu_us"] for name, row in found.items()}
     name, ours_us = "composing and signing", cpu_us["signing on 1 core"]
     alone_us, theirs_us = cpu_us["RSA-2048 and no more"], cpu_us.get("dkimpy, signing alone")
-    bench.figures.append(_below(SIGNED_US, name, "µs", ours_us, "RSA-2048 and no more", alone_us))
+    bench.figures.append(at_most(SIGNED_US, name, "µs", ours_us, "RSA-2048 and no more", alone_us))
     if theirs_us is not None:
-        bench.figures.append(_figure(name, "µs", ours_us, "dkimpy, signing alone", theirs_us))
+        bench.figures.append(make_figure(name, "µs", ours_us, "dkimpy, signing alone", theirs_us))
     if cores > 1:
         every, one = (found[f"signing on {on}"]["messages_s"] for on in ("every core", "1 core"))
         goal, is_met = f"{SCALES_BY * cores:.1f} times or more", every >= SCALES_BY * cores * one
         name = f"{name}, {cores} cores"
-        bench.figures.append(_figure(name, "messages/s", every, "1 core", one, goal=goal, is_met=is_met))
+        bench.figures.append(make_figure(name, "messages/s", every, "1 core", one, goal=goal, is_met=is_met))
     sent_us = cpu_us.get("sending with signatures")
     if sent_us is not None:
         bench.figures.append(
-            _figure("sending with signatures", "µs", sent_us, "dkimpy, signing alone", theirs_us)
+            make_figure("sending with signatures", "µs", sent_us, "dkimpy, signing alone", theirs_us)
         )
 
 
@@ -159,7 +160,7 @@ def measure_growth(bench: Bench) -> None:
             f"to {small:,}",
             cost_us[small],
         ),
-        _below(PEAK_MIB, name, "MiB", peak_mib[large], peer, peak_mib[middle]),
+        at_most(PEAK_MIB, name, "MiB", peak_mib[large], peer, peak_mib[middle]),
         _times(GROWTH_RATIO, name, "MiB", peak_mib[large], peer, peak_mib[middle]),
     ]
 
@@ -173,31 +174,13 @@ def measure_opening(bench: Bench) -> None:
             got = process.submit(bench_opening.measure, database, readers).result()
         name = f"opening for {readers:,}, {database}"
         if readers == A_MILLION:
-            bench.figures.append(_below(OPENED_S[database], name, "s", got.wall_s, peer, got.bare_wall_s))
-        bench.figures.append(_figure(name, "s of processor", got.cpu_s, peer, got.bare_cpu_s))
-
-
-def _below(most: float, name: str, unit: str, ours: float, peer: str, theirs: float) -> Figure:
-    return _figure(name, unit, ours, peer, theirs, goal=f"{most} {unit} or less", is_met=ours <= most)
+            bench.figures.append(at_most(OPENED_S[database], name, "s", got.wall_s, peer, got.bare_wall_s))
+        bench.figures.append(make_figure(name, "s of processor", got.cpu_s, peer, got.bare_cpu_s))
 
 
 def _times(ratio: float, name: str, unit: str, ours: float, peer: str, theirs: float) -> Figure:
     goal, is_met = f"{ratio} times or less", ours <= ratio * theirs
-    return _figure(name, unit, ours, peer, theirs, goal=goal, is_met=is_met)
-
-
-def _figure(
-    name: str,
-    unit: str,
-    ours: float,
-    peer: str = "",
-    theirs: float | None = None,
-    *,
-    goal: str = "",
-    is_met: bool = True,
-) -> Figure:
-    verdict = is_met if goal else None
-    return Figure(name=name, unit=unit, ours=ours, peer=peer, theirs=theirs, goal=goal, is_met=verdict)
+    return make_figure(name, unit, ours, peer, theirs, goal=goal, is_met=is_met)
 
 
 STEPS: dict[str, Callable[[Bench], None]] = {

@@ -79,23 +79,30 @@ def _unpack_postfix(folder: Path) -> None:
 
 
 def find_peers(*, may_fetch: bool) -> str:
-    """The Python that has the other senders: of an environment of their own, made once. Raises Missing."""
-    folder = cache_folder() / f"peers-{sys.version_info.major}.{sys.version_info.minor}"
+    """The Python that has the other senders. Raises Missing."""
+    return find_environment("peers", PEERS, "aiosmtplib, dkim", may_fetch=may_fetch)
+
+
+def find_environment(name: str, packages: Sequence[str], modules: str, *, may_fetch: bool) -> str:
+    """The Python of an environment that holds these packages and nothing else, made once; ``modules`` are
+    what is imported to see whether it does. Raises Missing.
+    """
+    folder = cache_folder() / f"{name}-{sys.version_info.major}.{sys.version_info.minor}"
     python = str(folder / "bin/python")
     try:
-        _run([python, "-c", "import aiosmtplib, dkim"])
+        _run([python, "-c", f"import {modules}"])
     except (OSError, subprocess.CalledProcessError):
         if not may_fetch:
-            raise Missing(f"{' and '.join(PEERS)} are not in {folder}") from None
+            raise Missing(f"{' and '.join(packages)} cannot be found in {folder}") from None
     else:
         return python
     try:
         _run([sys.executable, "-m", "venv", "--clear", str(folder)])
         # With the environment of this process: it says where packages come from.
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)  # noqa: S603 - no shell
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)  # noqa: S603 - no shell
     except (OSError, subprocess.CalledProcessError):
         shutil.rmtree(folder, ignore_errors=True)
-        raise Missing(f"pip cannot install {' and '.join(PEERS)} into {folder}") from None
+        raise Missing(f"pip cannot install {' and '.join(packages)} into {folder}") from None
     return python
 
 

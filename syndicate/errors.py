@@ -8,7 +8,8 @@
         ├── StateError              not possible in the state that the thing is in
         ├── CollectError            a source could not be read
         │   ├── FetchError          ... because of the network or the server
-        │   │   └── PrivateAddress  ... because the guard refused to dial
+        │   │   ├── PrivateAddress  ... because the guard refused to dial
+        │   │   └── HostHeld        ... not yet: its host asked for a pause (in collect/hosts.py)
         │   └── ParseError          ... because of its content
         ├── TemplateError           a template is broken; names file and line
         ├── AddressError            an address that mail cannot be sent to

@@ -10,9 +10,11 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 from subscribers.model import Cadence
@@ -28,6 +30,9 @@ __all__ = [
     "Edition",
     "EditionState",
     "Enclosure",
+    "FileStamp",
+    "FullText",
+    "HeldArticle",
     "KnownArticle",
     "Newsletter",
     "Origin",
@@ -46,6 +51,9 @@ class SourceKind(StrEnum):
 
     FEED = "feed"
     FOLDER = "folder"
+    SITEMAP = "sitemap"
+    PAGE = "page"
+    PUSH = "push"  # nothing is fetched: articles are handed in
 
 
 class SourceState(StrEnum):
@@ -54,6 +62,15 @@ class SourceState(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"
     GONE = "gone"  # the server said 410; never asked again
+    LOST = "lost"  # 404 for a month; asked once a day
+
+
+class FullText(StrEnum):
+    """How much of an article is taken."""
+
+    AS_IS = "as-is"  # what the source gives
+    FULL_TEXT = "full-text"  # what stands on the page that it links to
+    SUMMARY = "summary"  # the first words and the link
 
 
 class Origin(StrEnum):
@@ -129,7 +146,7 @@ class Enclosure:
     length: int | None = None  #: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: a hash that was worked out once is kept, and pickled too
 class ParsedArticle:
     """An article as a source gave it: sanitised and absolute, not yet compared with what is stored."""
 
@@ -148,7 +165,7 @@ class ParsedArticle:
     updated_at: datetime | None = None
     note: str = ""  #: what had to be repaired, for the operator; not part of the content
 
-    @property
+    @cached_property
     def content_hash(self) -> str:
         """SHA-256 over what a reader sees, as hex. Dates are not in it; empty fields are left out, so
         that a field added later changes no old hash.
@@ -175,7 +192,15 @@ class KnownArticle:
     guid: str
     url: str
     content_hash: str
-    earlier_hashes: frozenset[str]  #: of its other revisions
+    earlier_hashes: frozenset[str]  #: of its last 8 other revisions
+    aliases: frozenset[str] = frozenset()  #: guids by which its source has called it besides
+    title: str = ""
+    text_key: str = ""  #: of ``collect.likeness``; empty for a short text
+    published_at: datetime | None = None
+    updated_at: datetime | None = None  #: by its source, of the current revision; not when we noticed
+    revisions: int = 1  #: how many texts it has had
+    turns: int = 0  #: how often it went back to an earlier text within the last day
+    is_aside: bool = False  #: known, but not accepted: held, excluded, or marked as seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,8 +260,48 @@ class Source:
     last_checked_at: datetime | None
     last_success_at: datetime | None
     failures: int  #: in a row
+    failing_since: datetime | None  #: when the first of them was
+    error_reason: str  #: the last one's short code, such as ``timeout``; empty while all is well
     last_error: str
     created_at: datetime
+    full_text: FullText
+    selector: str  #: CSS, of the links of a page; empty: found out
+    rules: tuple[str, ...]  #: which articles are taken, as the operator wrote them
+    topic_map: Mapping[str, str]  #: the source's label -> ours; empty: the label is dropped
+    needs_approval: bool  #: new articles wait for the operator
+    is_intranet: bool  #: may be in a network of [fetch] allow_private
+    validators_url: str  #: the URL that gave them, if it is not the location
+    parser_version: int  #: of the program that read the body which the validators are of
+    full_fetch_at: datetime | None  #: when the whole document was last asked for
+    moved_to: str  #: where permanent redirects lead, or empty
+    moved_since: datetime | None
+    moved_seen: int  #: fetches in a row that were led there
+    earlier_locations: tuple[str, ...]
+    lease_expires_at: datetime | None  #: until when somebody collects it
+    fence: int  #: grows with each lease: who comes back late writes nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileStamp:
+    """A file of a folder as it was read: one with the same time and size is not read again."""
+
+    mtime_ns: int
+    size: int  #: bytes
+    content_hash: str  #: SHA-256 of the file, as hex
+    guid: str = ""  #: of the article in it; empty if it holds none, such as a draft
+    images: tuple[tuple[str, int, int], ...] = ()  #: that it shows: name, mtime_ns and size; 0, 0: missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldArticle:
+    """An article that waits for the operator, or that a rule keeps out."""
+
+    source_id: int
+    guid: str
+    content_hash: str
+    reason: str  #: ``flood``, ``approval``, or the rule that keeps it out
+    held_at: datetime
+    article: ParsedArticle | None  #: None: kept out for good, only remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

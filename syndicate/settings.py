@@ -266,7 +266,30 @@ class FetchSettings(_Section):
     max_bytes: int = Field(
         default=10 * 2**20, ge=1024, le=64 * 2**20, description="Largest document, after decompression."
     )
-    connections: int = Field(default=20, ge=1, le=200, description="Sources fetched at once.")
+    connections: int = Field(default=50, ge=1, le=200, description="Sources fetched at once.")
+    host_connections: int = Field(
+        default=1, ge=1, le=50, description="Sources fetched at once from one host."
+    )
+    host_gap_s: float = Field(
+        default=1.0, ge=0, le=60, description="Seconds between two requests to one host; 0 for none."
+    )
+    parsers: int = Field(
+        default=0, ge=0, le=64, description="Processes that parse what was fetched; 0: one for each core."
+    )
+    flood: int = Field(
+        default=10,
+        ge=1,
+        description="A source that suddenly brings more new articles than this, and than five times its usual"
+        " number, has them held for the operator.",
+    )
+    contact: str = Field(
+        default="",
+        description="Whom servers that are read may turn to: a URL or an address; default: the site's URL.",
+    )
+    websub: bool = Field(
+        default=True,
+        description="Lets hubs push what sources publish (WebSub), where the site's URL is a public one.",
+    )
 
 
 class DeliverySettings(_Section):

@@ -50,13 +50,16 @@ class HttpServer:
 
 @asynccontextmanager
 async def http_server(
-    answers: Mapping[str, Answer] | None = None, *, tls: ssl.SSLContext | None = None
+    answers: Mapping[str, Answer] | None = None,
+    *,
+    tls: ssl.SSLContext | None = None,
+    address: str = "127.0.0.1",
 ) -> AsyncIterator[HttpServer]:
     """The server, listening while the block runs."""
     here = HttpServer(dict(answers or {}))
-    server = await asyncio.start_server(here.serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(here.serve, address, 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
-    here.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    here.url = f"{'https' if tls else 'http'}://{address}:{port}"
     try:
         yield here
     finally:

@@ -72,7 +72,7 @@ def make_installation(
     settings = Settings(
         site=SiteSettings(title="News", url="https://news.example.org", secret=SECRET),
         smtp=SmtpSettings(**smtp_values),
-        fetch=FetchSettings(allow_private=(ip_network("127.0.0.0/8"),)),
+        fetch=FetchSettings(allow_private=(ip_network("127.0.0.0/8"),), host_gap_s=0.0),
         delivery=DeliverySettings(**{"connections": 2} | delivery),
         folder=folder,
     )

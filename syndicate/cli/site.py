@@ -9,7 +9,7 @@ import typer
 
 from syndicate.cli.context import installation
 from syndicate.cli.output import Output, counted
-from syndicate.model import SourceState
+from syndicate.model import SourceKind, SourceState
 
 if TYPE_CHECKING:
     from syndicate.service.collecting import SourceReport
@@ -69,7 +69,11 @@ def publish(
 def _why_nothing(inst: Installation, output: Output) -> str:
     from syndicate.service.sources import list_sources
 
-    active = [s for s, _ in list_sources(inst) if s.state is SourceState.ACTIVE]
+    active = [
+        s
+        for s, _ in list_sources(inst)
+        if s.state in {SourceState.ACTIVE, SourceState.LOST} and s.kind is not SourceKind.PUSH
+    ]
     if not active:
         return "There is no active source: 'syndicate source add URL-or-FOLDER' adds one."
     following = output.time(min(s.next_due_at for s in active))
@@ -77,16 +81,23 @@ def _why_nothing(inst: Installation, output: Output) -> str:
 
 
 def _show(output: Output, reports: list[SourceReport], nothing: str) -> None:
-    headings = ("id", "source", "to be mailed", "not mailed", "changed", "same", "")
+    headings = ("id", "source", "to be mailed", "not mailed", "changed", "same", "held", "")
     rows = [
-        (r.source_id, r.title or r.location, r.new, r.baseline, r.changed, r.same, r.error and "failed")
+        (r.source_id, r.title or r.location, r.new, r.baseline, r.changed, r.same, r.held, _remark(r))
         for r in reports
     ]
     output.result(reports, lambda: output.table(headings, rows) if rows else output.line(nothing))
     for report in reports:
-        for problem in report.problems:
+        for problem in (*report.notes, *report.problems):
             output.warn(f"{report.title or report.location}: {problem}")
         if report.error:
             output.warn(f"source {report.source_id}: {report.error}")
     if any(report.error for report in reports):
         raise typer.Exit(1)
+
+
+def _remark(report: SourceReport) -> str:
+    if report.error:
+        return "failed"
+    remarks = [f"{report.excluded} kept out by its rules"] if report.excluded else []
+    return ", ".join(remarks + ([f"{counted(report.noted, 'page')} noted"] if report.noted else []))

@@ -33,6 +33,10 @@ _MEANT: Final = {
     "gbk": "gb18030",
 }
 _FALLBACK: Final = "windows-1252"
+#: UTF-16 without its mark (XML 1.0 appendix F): how every declaration begins then.
+_UNMARKED: Final = ((b"<\x00?\x00", "utf-16-le"), (b"\x00<\x00?", "utf-16-be"))
+_DAMAGED: Final = "damaged utf-8"
+_WHOLE_FOR_ONE_LOST: Final = 3
 _ESCAPE: Final = b"\x1b"  # ISO-2022 looks like ASCII to everybody else
 _CHARSET: Final = re.compile(r"""charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
 _XML_ENCODING: Final = re.compile(rb"""^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]{1,40})["']""")
@@ -43,19 +47,33 @@ def decode(body: bytes, declared: Sequence[str] = ()) -> tuple[str, str]:
 
     A byte order mark says the truth. So does text that is valid UTF-8: servers send wrong labels (RFC 7303
     section 3 lets them win, and they lie), while text in another encoding is hardly ever valid UTF-8 by
-    accident. Then come the ``declared`` names in their order, and at last Windows-1252. Never fails: a byte
-    that means nothing becomes U+FFFD.
+    accident, nor mostly valid, as UTF-8 is that was cut inside a character ("damaged utf-8"). Then come the
+    ``declared`` names in their order, and at last Windows-1252. Never fails: a byte that means nothing
+    becomes U+FFFD.
     """
     for mark, name in _BOMS:
         if body.startswith(mark):
             return body[len(mark) :].decode(name, "replace"), name
+    for start, name in _UNMARKED:
+        if body.startswith(start):
+            return body.decode(name, "replace"), name
     names = [_MEANT.get(name.lower(), name.lower()) for name in declared if _KNOWN.fullmatch(name.lower())]
-    for name in names if _ESCAPE in body or b"\x00" in body else ["utf-8", *names]:
+    is_marked = _ESCAPE in body or b"\x00" in body
+    for name in names if is_marked else ["utf-8", *names]:
         try:
             return body.decode(name), name
         except (UnicodeDecodeError, LookupError):
-            continue
+            if name == "utf-8" and (text := _damaged(body)):
+                return text, _DAMAGED
     return body.decode(_FALLBACK, "replace"), _FALLBACK
+
+
+def _damaged(body: bytes) -> str:
+    """The text of bytes that are UTF-8 for the most part, else empty."""
+    text = body.decode("utf-8", "replace")
+    lost = text.count("\ufffd")
+    whole = sum(not character.isascii() for character in text) - lost
+    return text if whole > _WHOLE_FOR_ONE_LOST * lost else ""
 
 
 def charset_of(content_type: str) -> str:

@@ -1,58 +1,64 @@
-"""What is at a location that an operator names: a folder, a feed, or a page that names its feed."""
+"""What is at a location that an operator names, and in which way it can be collected. Stores nothing.
+
+A folder, a feed, a sitemap, a page that names its feed, or a page that lists articles, in this order.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
+from urllib.parse import urljoin
 
 import aiohttp
-from lxml import etree, html
 
-from syndicate.collect.charset import charset_of, decode
+from syndicate.collect.describe import (
+    Found,
+    describe_feed,
+    describe_page,
+    describe_sitemap,
+    list_named_feeds,
+    name_document,
+)
 from syndicate.collect.fetch import Fetched, fetch
-from syndicate.collect.links import absolute_url
-from syndicate.collect.parse import ParsedSource, parse_document
-from syndicate.collect.sanitise import shorten
+from syndicate.collect.page_links import check_selector
+from syndicate.collect.parse_sitemap import parse_sitemap
+from syndicate.collect.robots_rules import parse_robots
 from syndicate.errors import CollectError, ParseError
 from syndicate.model import SourceKind
 
 __all__ = ["Found", "discover"]
 
-#: A page names its feeds so (the RSS Advisory Board's and the Atom working group's autodiscovery).
-FEED_TYPES: Final = frozenset(
-    {"application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml"}
-)
-#: How many of a page's feeds are tried. Our choice.
+#: Where feeds are on sites whose pages name none. Each costs a request, so they are few; our choice.
+USUAL_FEEDS: Final = ("/feed", "/rss.xml", "/atom.xml", "/feed.json")
+#: How many of a page's feeds, of a site's sitemaps, or of an index's are looked at. Our choice.
 CANDIDATES: Final = 5
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _WEB: Final = re.compile(r"https?://", re.IGNORECASE)
-#: Discovery looks at no date, so every date may be plausible.
-_ANY_TIME: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A source that can be added."""
+async def discover(
+    location: str, *, session: aiohttp.ClientSession, kind: SourceKind | None = None, selector: str = ""
+) -> Found:
+    """The source at a path or a URL; raises CollectError that says what is there and what to do.
 
-    kind: SourceKind
-    location: str  #: an absolute path, or the URL at which the feed itself was found
-    title: str  #: plain text; never empty
-
-
-async def discover(location: str, *, session: aiohttp.ClientSession) -> Found:
-    """The source at a path or a URL. Raises CollectError that says what is there and what to do."""
+    ``kind`` says what it has to be, instead of what is found first: only then is a sitemap looked for in
+    robots.txt and by its usual name, and a page taken for its links although it names a feed. A CSS
+    ``selector`` picks the links of a page, so it asks for one.
+    """
     location = location.strip()
     if not location:
         raise CollectError("source", "no_folder", "name a folder or an http address")
     if _WEB.match(location):
-        return await _discover_feed(location, session)
+        if selector:
+            check_selector(selector, url=location)
+        return await _Look(session, selector).at(location, SourceKind.PAGE if selector else kind)
     if _SCHEME.match(location):
         raise CollectError(location, "bad_url", "is no http or https address")
+    if kind not in {None, SourceKind.FOLDER}:
+        raise CollectError(location, "bad_url", f"is no http or https address, which a {kind} needs")
     return _discover_folder(location)
 
 
@@ -60,7 +66,8 @@ def _discover_folder(location: str) -> Found:
     path = Path(location).expanduser()
     if path.is_dir():
         folder = path.resolve()
-        return Found(kind=SourceKind.FOLDER, location=str(folder), title=folder.name or str(folder))
+        title = folder.name or str(folder)
+        return Found(kind=SourceKind.FOLDER, location=str(folder), title=title, words="a folder")
     if path.is_file():
         raise CollectError(
             location, "no_folder", f"is a file; name its folder instead: {path.resolve().parent}"
@@ -70,77 +77,118 @@ def _discover_folder(location: str) -> Found:
     raise CollectError(location, "no_folder", f"is neither a folder nor an http address{hint}")
 
 
-async def _discover_feed(url: str, session: aiohttp.ClientSession) -> Found:
-    page = await _fetch(url, session)
+class _Look:
+    """One look at an address of the web."""
+
+    def __init__(self, session: aiohttp.ClientSession, selector: str) -> None:
+        self.session, self.selector = session, selector
+
+    async def at(self, url: str, kind: SourceKind | None) -> Found:
+        document = await self._fetch(url)
+        match kind:
+            case None:
+                return await self._anything(document)
+            case SourceKind.FEED:
+                return await self._feed(document)
+            case SourceKind.SITEMAP:
+                return await self._sitemap(document)
+            case SourceKind.PAGE:
+                return describe_page(document, self.selector, fewest=1)
+        raise CollectError(url, "bad_url", f"is an http address, which a {kind} does not have")
+
+    async def _anything(self, document: Fetched) -> Found:
+        found = _this_feed(document) or await self._this_sitemap(document) or await self._other_feed(document)
+        if found is not None:
+            return found
+        try:
+            return describe_page(document).adding("which names no feed")
+        except CollectError:
+            _fail_without_feed(document)
+
+    async def _feed(self, document: Fetched) -> Found:
+        return _this_feed(document) or await self._other_feed(document) or _fail_without_feed(document)
+
+    async def _other_feed(self, document: Fetched) -> Found | None:
+        """The feed that a page names, or that is at a usual place beside it."""
+        named = list_named_feeds(document)[:CANDIDATES]
+        found = await self._first(named, describe_feed)
+        if found is not None:
+            return found.adding("which the page names")
+        if named:
+            raise CollectError(
+                document.url, "no_feed", f"names feeds, and none can be read; the first one is {named[0]}"
+            )
+        if name_document(document) != "a web page":
+            return None
+        found = await self._first([urljoin(document.final_url, path) for path in USUAL_FEEDS], describe_feed)
+        return found.adding("which the page does not name") if found is not None else None
+
+    async def _sitemap(self, document: Fetched) -> Found:
+        """The sitemap that a document is, or the first of its site that can be read."""
+        found = await self._this_sitemap(document)
+        if found is not None:
+            return found
+        site = document.final_url
+        try:
+            robots = parse_robots((await self._fetch(urljoin(site, "/robots.txt"))).body, agent="Syndicate")
+            named = robots.sitemaps[:CANDIDATES]
+        except CollectError:
+            named = ()
+        for place in dict.fromkeys(urljoin(site, name) for name in [*named, "/sitemap.xml"]):
+            try:
+                found = await self._this_sitemap(await self._fetch(place))
+            except CollectError:
+                continue
+            if found is not None:
+                return found
+        raise CollectError(
+            document.url,
+            "no_sitemap",
+            "is no sitemap, and its site has none that can be read; give the address of the sitemap itself",
+        )
+
+    async def _this_sitemap(self, document: Fetched) -> Found | None:
+        try:
+            found, sitemap = describe_sitemap(document)
+        except ParseError as error:
+            if error.reason in {"not_a_sitemap", "empty"}:
+                return None
+            raise
+        children = []
+        for place in sitemap.children[:CANDIDATES]:
+            try:
+                child = await self._fetch(place)
+                children.append(parse_sitemap(child.body, url=place, content_type=child.content_type))
+            except CollectError:
+                continue
+        return describe_sitemap(document, children)[0] if children else found
+
+    async def _first(self, places: Sequence[str], describe: Callable[[Fetched], Found]) -> Found | None:
+        for place in places:
+            try:
+                return describe(await self._fetch(place))
+            except CollectError:
+                continue
+        return None
+
+    async def _fetch(self, url: str) -> Fetched:
+        answer = await fetch(self.session, url)
+        if not isinstance(answer, Fetched):
+            raise CollectError(url, "http_304", "answered 304 to a plain request")
+        return answer
+
+
+def _this_feed(document: Fetched) -> Found | None:
     try:
-        return _found(page.final_url, _parse(page))
+        return describe_feed(document)
     except ParseError as error:
         if error.reason == "xml_limit":
             raise
-    candidates = list(_list_feeds(page))[:CANDIDATES]
-    for candidate in candidates:
-        try:
-            document = await _fetch(candidate, session)
-            return _found(document.final_url, _parse(document))
-        except CollectError:
-            continue
-    if candidates:
-        raise CollectError(
-            url, "no_feed", f"names feeds, and none can be read; the first one is {candidates[0]}"
-        )
-    what = _describe(page)
-    raise CollectError(url, "no_feed", f"is {what} and names no feed; give the address of the feed itself")
-
-
-async def _fetch(url: str, session: aiohttp.ClientSession) -> Fetched:
-    answer = await fetch(session, url)
-    if not isinstance(answer, Fetched):
-        raise CollectError(url, "http_304", "answered 304 to a plain request")
-    return answer
-
-
-def _parse(document: Fetched) -> ParsedSource:
-    return parse_document(
-        document.body, url=document.final_url, content_type=document.content_type, now=_ANY_TIME
-    )
-
-
-def _found(url: str, source: ParsedSource) -> Found:
-    host = (re.sub(r"^https?://", "", url)).partition("/")[0]
-    return Found(kind=SourceKind.FEED, location=url, title=source.title or host)
-
-
-def _list_feeds(page: Fetched) -> Iterable[str]:
-    """The feeds that a page names, in its order, absolute."""
-    root = _read_page(page)
-    if root is None:
-        return
-    base = next((absolute_url(str(e.get("href") or ""), page.final_url) for e in root.iter("base")), "")
-    for link in root.iter("link"):
-        kind = str(link.get("type") or "").partition(";")[0].strip().lower()
-        if (
-            "alternate" in str(link.get("rel") or "").lower().split()
-            and kind in FEED_TYPES
-            and link.get("href")
-        ):
-            feed = absolute_url(str(link.get("href")), base or page.final_url)
-            if feed:
-                yield feed
-
-
-def _read_page(page: Fetched) -> html.HtmlElement | None:
-    text, _ = decode(page.body, [charset_of(page.content_type)])
-    parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
-    try:
-        return html.document_fromstring(text.encode(), parser=parser)
-    except (etree.LxmlError, ValueError):
         return None
 
 
-def _describe(page: Fetched) -> str:
-    kind = page.content_type.partition(";")[0].strip().lower()
-    if not page.body.strip():
-        return "an empty document"
-    if "html" in kind or page.body.lstrip()[:1] == b"<":
-        return "a web page"
-    return f"a document of type {shorten(kind, 60)}" if kind else "no feed"
+def _fail_without_feed(document: Fetched) -> NoReturn:
+    what = name_document(document)
+    raise CollectError(
+        document.url, "no_feed", f"is {what} and names no feed; give the address of the feed itself"
+    )

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from syndicate.collect.charset import decode
 from syndicate.collect.sanitise import clean_text, relative_images
 from syndicate.errors import ParseError
 
-__all__ = ["image_note", "read_text", "same_words", "title_from_path"]
+__all__ = ["PlaceImage", "image_note", "not_placed", "read_text", "same_words", "title_from_path"]
+
+#: Gives the URL under which an image is served by its address in a file, or nothing.
+PlaceImage = Callable[[str], str]
+
+
+def not_placed(_address: str) -> str:
+    """No image has a URL: the files were not read out of a folder whose images are kept."""
+    return ""
 
 
 def read_text(body: bytes, *, path: str, declared: Sequence[str] = ()) -> tuple[str, str]:

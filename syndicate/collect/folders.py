@@ -1,38 +1,39 @@
-"""A folder of files to articles. The only module here that reads files; decides nothing about them."""
+"""A folder of files to articles. Decides nothing about them, keeps nothing."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Final
 
 from syndicate.collect.dates import plausible
+from syndicate.collect.folder_files import SETTLE_S, Unsettled, find_files, find_stamp, read_file
+from syndicate.collect.images import KeptImage, Shelf
 from syndicate.collect.parse_html import parse_html
 from syndicate.collect.parse_markdown import parse_markdown
 from syndicate.collect.parse_text import parse_text
 from syndicate.collect.parsed import distinct_articles, settle_dates
-from syndicate.errors import CollectError, ParseError
-from syndicate.model import ParsedArticle
+from syndicate.errors import CollectError
+from syndicate.model import FileStamp, ParsedArticle
 
 __all__ = ["SETTLE_S", "FolderReading", "read_folder"]
 
-MAX_BYTES: Final = 10 * 2**20
-#: A file that was changed more recently may be half written.
-SETTLE_S: Final = 2.0
-
-_PARSERS: Final[dict[str, Callable[..., ParsedArticle | None]]] = {
+_TEXT: Final = ".txt"
+_PARSERS: Final = {
     ".md": parse_markdown,
     ".markdown": parse_markdown,
     ".html": parse_html,
     ".htm": parse_html,
-    ".txt": parse_text,
 }
-_NOT_MEANT: Final = (".", "~", "#")  # hidden, and what editors and offices leave beside a file
+_SUFFIXES: Final = frozenset([_TEXT, *_PARSERS])
+_NONE_KNOWN: Final[Mapping[str, FileStamp]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,95 +41,136 @@ class FolderReading:
     """What a folder holds now."""
 
     title: str  #: the folder's name
-    articles: tuple[ParsedArticle, ...]  #: by path
+    articles: tuple[ParsedArticle, ...]  #: of the files that were read, by path
     problems: tuple[CollectError, ...]  #: files that could not be read; each names itself
     waiting: tuple[str, ...]  #: files that were changed a moment ago: read them next time
+    unread: tuple[str, ...]  #: guids of what is there still and was not read again
+    stamps: Mapping[str, FileStamp]  #: to be noted: of the files that are not as they were known
+    gone: tuple[str, ...]  #: known files that are there no more
+    images: tuple[KeptImage, ...]  #: that the articles refer to; they are to be kept
 
 
-def read_folder(root: Path, *, zone: tzinfo, now: datetime) -> FolderReading:
+def read_folder(
+    root: Path,
+    *,
+    zone: tzinfo,
+    now: datetime,
+    known: Mapping[str, FileStamp] = _NONE_KNOWN,
+    media_base: str = "",
+) -> FolderReading:
     """The articles in a folder and its folders: Markdown, HTML and plain text.
 
-    One broken file is a problem with its name and stops no other. Hidden, backup and temporary files, drafts
-    and what lies outside of the folder behind a symbolic link are passed over. A guid is what the file's head
-    says, else its path under ``root``. Raises CollectError if the folder itself cannot be read.
+    A file that is as it was ``known`` by time and size, or else by hash, is not parsed again, unless one of
+    its images has changed. One broken file is a problem with its name and stops no other. Hidden, backup and
+    temporary files, drafts and what lies outside of the folder behind a symbolic link are passed over. A guid
+    is what the file's head says, else its path under ``root``. An image that is in the folder is referred to
+    by ``media_base`` and its name; without a base such images are left out. Raises CollectError if the folder
+    itself cannot be read.
     """
     problems: list[CollectError] = []
-    articles: list[ParsedArticle] = []
-    waiting: list[str] = []
-    for path in sorted(_iter_files(root, problems), key=lambda p: p.relative_to(root).as_posix()):
-        name = path.relative_to(root).as_posix()
-        try:
-            body = _read_file(path, name, now)
-            if body is None:
-                waiting.append(name)
-                continue
-            article = _PARSERS[path.suffix.lower()](body, path=name, zone=zone)
-        except CollectError as error:
-            problems.append(error)
-            continue
-        if article is not None:
-            articles.append(settle_dates(article, partial(plausible, now=now)))
+    files = find_files(root, _SUFFIXES, problems)
+    reader = _Reader(root, zone, now, known, Shelf(root, media_base=media_base, now=now), problems)
+    same = {name for name, status in files.items() if reader.is_same(name, status)}
+    reader.read(files.keys() - same)
+    rivals = reader.find_rivals(same)
+    reader.read(rivals, must_parse=True)
     return FolderReading(
         title=root.resolve().name or str(root),
-        articles=distinct_articles(articles),
-        problems=tuple(problems),
-        waiting=tuple(waiting),
+        articles=distinct_articles([reader.articles[name] for name in sorted(reader.articles)]),
+        problems=tuple(sorted(problems, key=lambda problem: problem.location)),
+        waiting=tuple(sorted(reader.waiting)),
+        unread=reader.list_unread(files),
+        stamps=reader.stamps,
+        gone=tuple(sorted(known.keys() - files.keys())),
+        images=reader.shelf.images,
     )
 
 
-def _iter_files(root: Path, problems: list[CollectError]) -> Iterator[Path]:
-    """Every file that may hold an article. Never follows a link to a folder, so it ends."""
-    if not root.is_dir():
-        raise CollectError(str(root), "no_folder", "is no folder; was it moved or renamed?")
-    inside = root.resolve()
+class _Reader:
+    """Reads files, and notes what they were like."""
 
-    def note(error: OSError) -> None:
-        place = Path(os.fsdecode(error.filename))
-        if place == root:
-            raise CollectError(str(root), "unreadable", f"cannot be read: {_why(error)}")
-        problems.append(
-            CollectError(_shown(place.relative_to(root)), "unreadable", f"cannot be read: {_why(error)}")
+    def __init__(
+        self,
+        root: Path,
+        zone: tzinfo,
+        now: datetime,
+        known: Mapping[str, FileStamp],
+        shelf: Shelf,
+        problems: list[CollectError],
+    ) -> None:
+        self.root, self.zone, self.now, self.known = root, zone, now, known
+        self.shelf, self.problems = shelf, problems
+        self.articles: dict[str, ParsedArticle] = {}
+        self.stamps: dict[str, FileStamp] = {}
+        self.waiting: list[str] = []
+
+    def is_same(self, name: str, status: os.stat_result) -> bool:
+        stamp = self.known.get(name)
+        if stamp is None or stamp.mtime_ns != status.st_mtime_ns or stamp.size != status.st_size:
+            return False
+        return not stamp.images or self._has_same_images(stamp)
+
+    def _has_same_images(self, stamp: FileStamp) -> bool:
+        return all(find_stamp(self.root, image) == (at, size) for image, at, size in stamp.images)
+
+    def read(self, names: Iterable[str], *, must_parse: bool = False) -> None:
+        for name in sorted(names):
+            try:
+                self._read(name, must_parse=must_parse)
+            except Unsettled:
+                self.waiting.append(name)
+            except CollectError as error:
+                self.problems.append(error)
+
+    def _read(self, name: str, *, must_parse: bool) -> None:
+        body, status = read_file(self.root, name, now=self.now)
+        stamp = FileStamp(
+            mtime_ns=status.st_mtime_ns,
+            size=status.st_size,
+            content_hash=hashlib.sha256(body).hexdigest(),
         )
+        before = self.known.get(name)
+        if before and before.content_hash == stamp.content_hash and self._has_same_images(before):
+            self.stamps[name] = replace(before, mtime_ns=stamp.mtime_ns, size=stamp.size)
+            if not must_parse:
+                return
+        article, images = self._parse(name, body)
+        if article is not None:
+            self.articles[name] = article
+        guid = article.guid if article is not None else ""
+        self.stamps[name] = replace(stamp, guid=guid, images=images)
 
-    for folder, folders, files in os.walk(root, onerror=note):
-        folders[:] = [name for name in folders if not name.startswith(_NOT_MEANT)]
-        for name in files:
-            path = Path(folder, name)
-            if name.startswith(_NOT_MEANT) or path.suffix.lower() not in _PARSERS:
-                continue
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                continue
-            if _shown(path.relative_to(root)) != path.relative_to(root).as_posix():
-                problems.append(
-                    CollectError(
-                        _shown(path.relative_to(root)), "bad_name", "has a name that is not UTF-8; rename it"
-                    )
-                )
-                continue
-            yield path
+    def _parse(self, name: str, body: bytes) -> tuple[ParsedArticle | None, tuple[tuple[str, int, int], ...]]:
+        suffix = PurePosixPath(name).suffix.lower()
+        images = self.shelf.of_article(name)
+        if suffix == _TEXT:
+            article: ParsedArticle | None = parse_text(body, path=name, zone=self.zone)
+        else:
+            article = _PARSERS[suffix](body, path=name, zone=self.zone, place_image=images.place)
+        if article is None:
+            return None, ()
+        note = "; ".join(filter(None, [article.note, *images.problems.values()]))
+        article = settle_dates(replace(article, note=note), partial(plausible, now=self.now))
+        return article, tuple(images.stamps.values())
 
+    def find_rivals(self, same: Iterable[str]) -> list[str]:
+        """Files that are as they were, and that only a look at all of them tells apart: they share a guid
+        with another, or have, or had, the same bytes as another.
+        """
+        now = {name: self.known[name] for name in same} | self.stamps
+        guids = Counter(stamp.guid for stamp in now.values() if stamp.guid)
+        contents = Counter(stamp.content_hash for stamp in self.known.values())
+        contents.update(s.content_hash for n, s in now.items() if s.content_hash != self._hash_before(n))
+        return [
+            name
+            for name, stamp in now.items()
+            if name not in self.articles and (guids[stamp.guid] > 1 or contents[stamp.content_hash] > 1)
+        ]
 
-def _read_file(path: Path, name: str, now: datetime) -> bytes | None:
-    """The file's bytes, or None if it was changed a moment ago."""
-    try:
-        # Without O_NONBLOCK a pipe that lies in the folder would stop the collection for ever.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ParseError(name, "no_file", "is no ordinary file")
-            if status.st_size > MAX_BYTES:
-                raise ParseError(name, "too_large", f"is larger than {MAX_BYTES // 2**20} MiB")
-            changed_at = datetime.fromtimestamp(status.st_mtime, tz=UTC)
-            if abs((now - changed_at).total_seconds()) < SETTLE_S:
-                return None
-            return file.read(MAX_BYTES)
-    except OSError as error:
-        raise CollectError(name, "unreadable", f"cannot be read: {_why(error)}") from None
+    def _hash_before(self, name: str) -> str:
+        stamp = self.known.get(name)
+        return stamp.content_hash if stamp is not None else ""
 
-
-def _shown(path: Path) -> str:
-    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or "unknown reason").lower()
+    def list_unread(self, files: Iterable[str]) -> tuple[str, ...]:
+        guids = {stamp.guid for name in files if (stamp := self.stamps.get(name) or self.known.get(name))}
+        return tuple(sorted(guids - {article.guid for article in self.articles.values()} - {""}))

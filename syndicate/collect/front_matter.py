@@ -19,23 +19,26 @@ LIMIT_BYTES: Final = 16_384
 
 _BLOCK: Final = re.compile(r"(---|\+\+\+)[ \t]*\n(.*?)(?:^|\n)\1[ \t]*(?:\n|\Z)", re.DOTALL)
 _KEY: Final = re.compile(r"\s*[\w-]+\s*[:=]")
+_KEY_AT_START: Final = re.compile(r"[\"']?([\w-]+)[\"']?\s*[:=]")
 _TOML_LINE: Final = re.compile(r"at line (\d+)")
 _EMPTY: Final = frozenset(["", "~", "null"])
 _TRUE: Final = frozenset(["true", "yes", "on", "1"])
+_FALSE: Final = frozenset(["false", "no", "off", "0"])
 
 #: Names that other tools give to the same thing; the first one is ours.
 _NAMES: Final = {
     "author": ("author", "authors"),
     "canonical_url": ("canonical_url", "canonical", "link", "url"),
-    "date": ("date", "published", "pubdate"),
+    "date": ("date", "published", "pubdate", "publishdate", "published_at", "created"),
     "draft": ("draft",),
+    "status": ("status",),
     "id": ("id", "guid"),
-    "image": ("image", "cover"),
+    "image": ("image", "cover", "cover_image", "featured_image"),
     "lang": ("lang", "language"),
     "summary": ("summary", "description", "excerpt"),
-    "tags": ("tags", "categories", "keywords"),
+    "tags": ("tags", "categories", "category", "keywords"),
     "title": ("title",),
-    "updated": ("updated", "lastmod", "modified"),
+    "updated": ("updated", "lastmod", "modified", "updated_at", "last_modified_at"),
 }
 
 
@@ -63,20 +66,25 @@ class FrontMatter:
     """What stands in the head of a file, by our own names."""
 
     values: Mapping[str, Any]
+    lines: Mapping[str, int]  #: of the file, by key
 
     def text(self, name: str) -> str:
         """A value as text; empty if it is missing, empty, or no single value."""
-        return _as_text(self._find(name))
+        return _as_text(self.values.get(self._key(name)))
+
+    def line(self, name: str) -> int:
+        """The line of the file in which a value stands; 1 if it is missing."""
+        return self.lines.get(self._key(name), 1)
 
     def words(self, name: str) -> tuple[str, ...]:
-        """A list as texts; a text with commas is one too."""
-        value = self._find(name)
-        parts = value if isinstance(value, list) else _as_text(value).split(",")
+        """All that stands under the names of a list, as texts; a text with commas is a list too."""
+        values = [self.values.get(key) for key in _NAMES[name]]
+        parts = [p for v in values for p in (v if isinstance(v, list) else _as_text(v).split(","))]
         return tuple(text for text in (_as_text(part).strip() for part in parts) if text)
 
     def people(self) -> tuple[dict[str, str], ...]:
         """The authors, each with at least a name: texts, or tables of name, email and url."""
-        value = self._find("author")
+        value = self.values.get(self._key("author"))
         people = [
             {key: _as_text(person.get(key)) for key in ("name", "email", "url")}
             if isinstance(person, dict)
@@ -87,11 +95,16 @@ class FrontMatter:
 
     @property
     def is_draft(self) -> bool:
-        """Whether the author has not finished."""
-        return self.text("draft").lower() in _TRUE
+        """Whether the author has not finished: ``draft: true``, ``published: false`` or ``status: draft``."""
+        is_withheld = _as_text(self.values.get("published")).lower() in _FALSE
+        is_named = self.text("status").lower() == "draft"
+        return is_withheld or is_named or self.text("draft").lower() in _TRUE
 
-    def _find(self, name: str) -> object:
-        return next((self.values[n] for n in _NAMES[name] if self.values.get(n) is not None), None)
+    def _key(self, name: str) -> str:
+        """The key under which a value stands. One that says whether it is published is no date."""
+        said = (key for key in _NAMES[name] if self.values.get(key) is not None)
+        switch = _TRUE | _FALSE if name == "date" else frozenset[str]()
+        return next((key for key in said if _as_text(self.values[key]).lower() not in switch), "")
 
 
 def split_front_matter(text: str, *, path: str) -> tuple[FrontMatter, str]:
@@ -100,14 +113,20 @@ def split_front_matter(text: str, *, path: str) -> tuple[FrontMatter, str]:
     if found is None:
         if text.startswith(("---\n", "+++\n")) and re.match(r"(---|\+\+\+)\n[\w-]+\s*[:=]", text):
             raise ParseError(path, "front_matter", f"line 1: the front matter is not closed by '{text[:3]}'")
-        return FrontMatter(values={}), text
+        return FrontMatter(values={}, lines={}), text
     fence, block = found.group(1), found.group(2)
     if block.startswith("\n") and not _KEY.match(block):
-        return FrontMatter(values={}), text  # two rules with prose between them
+        return FrontMatter(values={}, lines={}), text  # two rules with prose between them
     if len(block.encode()) > LIMIT_BYTES:
         raise ParseError(path, "front_matter", f"line 1: the front matter is larger than {LIMIT_BYTES} bytes")
     values = _read_yaml(block, path) if fence == "---" else _read_toml(block, path)
-    return FrontMatter(values={str(key).lower(): value for key, value in values.items()}), text[found.end() :]
+    head = FrontMatter(values={str(k).lower(): v for k, v in values.items()}, lines=_lines(block))
+    return head, text[found.end() :]
+
+
+def _lines(block: str) -> dict[str, int]:
+    keys = ((n, _KEY_AT_START.match(line)) for n, line in enumerate(block.split("\n"), start=2))
+    return {key.group(1).lower(): n for n, key in keys if key}
 
 
 def _read_yaml(block: str, path: str) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import Any, Final
 import aiohttp
 import structlog
 
+from syndicate.collect.names import Names
+
 __all__ = ["BAD_PORTS", "AddressRefusedError", "PortRefusedError", "guarded_connector", "is_public"]
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +40,17 @@ _NOT_PUBLIC_6: Final = (
     IPv6Network("2002::/16"),  # 6to4 wraps any IPv4 address (RFC 3056)
     IPv6Network("3fff::/20"),  # documentation (RFC 9637)
 )
+#: What only an entry of its own opens: a wide one is written with the operator's network in mind, and behind
+#: these are the services of this machine and the keys of a cloud.
+_APART: Final = (
+    IPv4Network("127.0.0.0/8"),
+    IPv4Network("169.254.0.0/16"),
+    IPv6Network("::1/128"),
+    IPv6Network("fe80::/10"),
+)
+#: Long enough for the next page of the same host, a second later. Nearly every feed has a host of its own:
+#: with the library's fifteen seconds, idle connections would use up the files that we may open.
+_IDLE_S: Final = 2.0
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")  # all that IANA has assigned so far (RFC 4291)
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052 section 2.1
 _LAST_32_BITS: Final = 0xFFFFFFFF
@@ -79,8 +92,9 @@ def is_public(ip: IPv4Address | IPv6Address) -> bool:
 def guarded_connector(*, allow: Sequence[IPv4Network | IPv6Network]) -> aiohttp.TCPConnector:
     """A connector that dials public addresses and those in ``allow``, and no port in ``BAD_PORTS``.
 
-    A refusal shows as ``AddressRefusedError`` or ``PortRefusedError`` in the ``os_error`` of aiohttp's
-    error. The address that was refused goes to the log only. Call it where an event loop runs.
+    Loopback and link-local addresses are allowed by an entry within their own networks only. A refusal shows
+    as ``AddressRefusedError`` or ``PortRefusedError`` in the ``os_error`` of aiohttp's error. The address
+    that was refused goes to the log only. Call it where an event loop runs.
     """
     allowed = tuple(allow)
 
@@ -96,10 +110,20 @@ def guarded_connector(*, allow: Sequence[IPv4Network | IPv6Network]) -> aiohttp.
             raise AddressRefusedError
         return socket.socket(family, kind, protocol)
 
-    return aiohttp.TCPConnector(socket_factory=make_socket)
+    return aiohttp.TCPConnector(
+        socket_factory=make_socket,
+        resolver=Names(),
+        limit=0,  # how many are fetched at once is decided where they are chosen
+        keepalive_timeout=_IDLE_S,
+    )
 
 
 def _is_allowed(ip: IPv4Address | IPv6Address, allowed: Sequence[IPv4Network | IPv6Network]) -> bool:
     if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
-    return any(ip in network for network in allowed)
+    apart = next((network for network in _APART if ip in network), None)
+    return any(ip in network and (apart is None or _is_within(network, apart)) for network in allowed)
+
+
+def _is_within(network: IPv4Network | IPv6Network, outer: IPv4Network | IPv6Network) -> bool:
+    return network.network_address in outer and network.prefixlen >= outer.prefixlen

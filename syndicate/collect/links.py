@@ -12,11 +12,15 @@ __all__ = ["absolute_url", "canonical_link", "is_home_page"]
 _TRACKING: Final = frozenset(["fbclid", "gclid", "dclid", "msclkid", "mc_cid", "mc_eid", "igshid", "yclid"])
 _TRACKING_PREFIX: Final = "utm_"
 _IGNORED: Final = re.compile(r"[\t\n\r]")  # as browsers do (URL standard, section 4.4)
+#: What joining and splitting would give back as it is.
+_PLAIN: Final = re.compile(r"https?://[a-z0-9][a-z0-9.-]*/[\w/.%~+-]*(?:\?[\w=&%.~+/-]+)?", re.ASCII)
 _DEFAULT_PORTS: Final = frozenset([80, 443])
 
 
 def absolute_url(link: str, base: str = "") -> str:
     """The absolute http or https URL that a link means at ``base``; empty if it means none."""
+    if _PLAIN.fullmatch(link):
+        return link  # nearly all, in a tenth of the time
     try:
         url = urljoin(base, _IGNORED.sub("", link.strip()).replace(" ", "%20"))
         parts = urlsplit(url)

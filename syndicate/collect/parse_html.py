@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 from lxml import etree, html
 
 from syndicate.collect.charset import charset_of, xml_charset
 from syndicate.collect.dates import parse_date
-from syndicate.collect.files import image_note, read_text, same_words, title_from_path
+from syndicate.collect.files import (
+    PlaceImage,
+    image_note,
+    not_placed,
+    read_text,
+    same_words,
+    title_from_path,
+)
 from syndicate.collect.links import absolute_url
+from syndicate.collect.main_text import find_main_text
 from syndicate.collect.parsed import choose_guid, choose_language, choose_title, labels
 from syndicate.collect.sanitise import excerpt, plain_text, sanitise, shorten
+from syndicate.collect.web_page import WebPage
 from syndicate.errors import ParseError
 from syndicate.model import Author, DateQuality, ParsedArticle
 
@@ -25,14 +34,21 @@ _WHOLE_PAGE: Final = re.compile(r"<(html|head|body)[\s>]", re.IGNORECASE)
 _HEAD_BYTES: Final = 4_096
 _ONLY_DATE: Final = re.compile(r"((published|posted|date)( on)?:?)?\s*", re.IGNORECASE)
 _DATELINE: Final = 100  # characters
+_BESIDE: Final = frozenset(["aside", "footer", "nav"])
+_BESIDE_NAME: Final = re.compile(r"\b(menu|nav|navbar|navigation|sidebar|footer)\b", re.IGNORECASE)
+#: The date that is found with a main text is not used: the page's own is better.
+_ANY_DATE: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-def parse_html(body: bytes, *, path: str, zone: tzinfo) -> ParsedArticle:
+def parse_html(
+    body: bytes, *, path: str, zone: tzinfo, place_image: PlaceImage = not_placed
+) -> ParsedArticle:
     """The article in an HTML file: a whole page, or a fragment.
 
-    Of a page the only ``<article>`` is taken, else the only ``<main>``, else the body. Title, author, dates,
-    summary, tags, canonical link, image and language come from the page's head, and the title also from its
-    ``<h1>``, which is left out of the text where it repeats it, as a line is that only gives the date.
+    Of a page the only ``<article>`` is taken, else the only ``<main>``; else the main text if there are menus
+    and the like around it, else the body. Title, author, dates, summary, tags, canonical link, image and
+    language come from the page's head, and the title also from its ``<h1>``, which is left out of the text
+    where it repeats it, as a line is that only gives the date.
     Relative links and images fare as in Markdown. Raises ParseError.
     """
     charsets = [charset_of(m.decode("latin-1")) for m in _META.findall(body[:_HEAD_BYTES])]
@@ -44,8 +60,9 @@ def parse_html(body: bytes, *, path: str, zone: tzinfo) -> ParsedArticle:
     updated_at, _ = page.date(["article:modified_time", "last-modified"], zone)
     title = page.take_title()
     url = absolute_url(page.link("canonical") or page.meta("og:url"))
+    page.place_images(place_image)
     markup = page.content()
-    content = sanitise(markup, base_url=url)
+    content = page.main_text(url) or sanitise(markup, base_url=url)
     return ParsedArticle(
         guid=choose_guid("", path),
         url=url,
@@ -55,7 +72,7 @@ def parse_html(body: bytes, *, path: str, zone: tzinfo) -> ParsedArticle:
         authors=tuple(Author(name=shorten(name, 200)) for name in page.metas("author")),
         tags=labels([*page.metas("article:tag"), *",".join(page.metas("keywords")).split(",")]),
         language=choose_language(page.language),
-        image_url=absolute_url(page.meta("og:image"), url),
+        image_url=place_image(page.meta("og:image")) or absolute_url(page.meta("og:image"), url),
         published_at=published_at,
         published_quality=quality,
         updated_at=updated_at,
@@ -74,15 +91,16 @@ class _Page:
             raise ParseError(path, "not_html", "holds no HTML that can be read") from None
         self.is_whole = bool(_WHOLE_PAGE.search(text))
         self.language = str(self.root.get("lang") or "")
+        body = self.root.find("body")
+        self.body = body if body is not None else self.root
         self.main = self._main()
 
     def _main(self) -> html.HtmlElement:
-        body = self.root.find("body")
         for tag in ("article", "main") if self.is_whole else ():
             found = list(self.root.iter(tag))
             if len(found) == 1:
                 return found[0]
-        return body if body is not None else self.root
+        return self.body
 
     def metas(self, name: str) -> tuple[str, ...]:
         """The contents of all ``<meta>`` of a name or property, in their order."""
@@ -137,9 +155,32 @@ class _Page:
         is_short = line is not None and line is not self.main and len(_words(line)) <= _DATELINE
         return element if is_short else None
 
+    def place_images(self, place_image: PlaceImage) -> None:
+        """Gives the images of the article the addresses that are found for them."""
+        for image in self.main.iter("img"):
+            url = place_image(str(image.get("src") or ""))
+            if url:
+                image.set("src", url)
+
+    def main_text(self, url: str) -> str:
+        """The main text of a page whose body holds more than that, sanitised; empty if it does not, or if
+        nothing on it looks like one. Links have to be absolute, or resolve against ``url``.
+        """
+        if not self.is_whole or self.main is not self.body or not any(map(_is_beside, self.body.iter("*"))):
+            return ""
+        page = WebPage(html.tostring(self.root), url=url, content_type="text/html")
+        found = find_main_text(page, now=_ANY_DATE)
+        return found.content_html if found is not None else ""
+
     def content(self) -> str:
         parts = [html.tostring(child, encoding="unicode") for child in self.main]
         return "".join([_escape(self.main.text or ""), *parts])
+
+
+def _is_beside(element: html.HtmlElement) -> bool:
+    """Whether an element stands beside the text of a page: a menu, a footer, a column."""
+    names = f"{element.get('id') or ''} {element.get('class') or ''} {element.get('role') or ''}"
+    return element.tag in _BESIDE or bool(_BESIDE_NAME.search(names))
 
 
 def _words(element: html.HtmlElement) -> str:

@@ -32,24 +32,43 @@ _VERSION = "https://jsonfeed.org/version/"
 
 def parse_json(body: bytes, *, url: str, content_type: str, now: datetime) -> ParsedSource:
     """The articles of a JSON Feed; see ``parse_document`` for the contract."""
-    text, _ = decode(body, [charset_of(content_type)])
-    try:
-        feed = json.loads(text)
-    except RecursionError:
-        raise ParseError(url, "xml_limit", "nests deeper than any feed needs") from None
-    except ValueError as error:
-        raise ParseError(url, "not_a_feed", f"is not valid JSON: {error}") from None
-    if not isinstance(feed, dict) or not _text(feed, "version").startswith(_VERSION):
-        raise ParseError(url, "not_a_feed", "is JSON, and no JSON Feed")
+    feed = _feed(decode(body, [charset_of(content_type)])[0], url)
     home_url = _url(feed, "home_page_url", url)
     language, authors = _text(feed, "language"), _authors(feed, url)
     articles = [
         settle_dates(_article(item, home_url or url, language, authors), partial(plausible, now=now))
         for item in _dicts(feed.get("items"))[:ARTICLE_LIMIT]
     ]
+    self_url, next_url = _url(feed, "feed_url", url), _url(feed, "next_url", url)
+    hubs = (_url(hub, "url", url) for hub in _dicts(feed.get("hubs")) if _text(hub, "type") == "WebSub")
     return ParsedSource(
-        title=shorten(_text(feed, "title")), home_url=home_url, articles=distinct_articles(articles)
+        title=shorten(_text(feed, "title")),
+        home_url=home_url,
+        articles=distinct_articles(articles),
+        is_expired=feed.get("expired") is True,
+        hubs=tuple(dict.fromkeys(filter(None, hubs))),
+        self_url=self_url,
+        next_page_url=next_url if next_url not in {url, self_url} else "",
     )
+
+
+def _feed(text: str, url: str) -> dict[str, Any]:
+    try:
+        feed = json.loads(text, strict=False)  # control characters in texts do no harm: they are taken out
+    except RecursionError:
+        raise ParseError(url, "xml_limit", "nests deeper than any feed; tell its publisher") from None
+    except json.JSONDecodeError as error:
+        detail = (
+            f"is no valid JSON ({error.msg}, line {error.lineno}); it may have broken off: tell its publisher"
+        )
+        raise ParseError(url, "not_a_feed", detail) from None
+    except ValueError:  # a number of thousands of digits
+        detail = "holds a number that no program takes; tell its publisher"
+        raise ParseError(url, "not_a_feed", detail) from None
+    if not isinstance(feed, dict) or not _text(feed, "version").startswith(_VERSION):
+        detail = "is JSON and no JSON Feed (its version names none); check the address"
+        raise ParseError(url, "not_a_feed", detail)
+    return feed
 
 
 def _article(item: dict[str, Any], home: str, language: str, authors: tuple[Author, ...]) -> ParsedArticle:

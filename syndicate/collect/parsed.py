@@ -11,7 +11,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Final
 
-from syndicate.collect.sanitise import plain_text, shorten
+from syndicate.collect.sanitise import first_words, shorten
 from syndicate.model import DateQuality, ParsedArticle
 
 __all__ = [
@@ -42,6 +42,13 @@ class ParsedSource:
     home_url: str  #: the site's front page, absolute, or empty
     articles: tuple[ParsedArticle, ...]  #: in the document's order, no guid twice
     note: str = ""  #: what had to be repaired, for the operator
+    is_expired: bool = False  #: the source says that nothing will come any more (JSON Feed)
+    min_interval_s: float | None = None  #: how long the document asks to be left alone; None: it does not
+    skip_hours: frozenset[int] = frozenset()  #: hours in UTC, 0 to 23, in which it asks not to be fetched
+    skip_days: frozenset[int] = frozenset()  #: days of the week in UTC, Monday is 0
+    hubs: tuple[str, ...] = ()  #: WebSub hubs, absolute, in the document's order
+    self_url: str = ""  #: where it says that it lives, absolute, or empty: WebSub's topic
+    next_page_url: str = ""  #: where older articles are (RFC 5005, JSON Feed), absolute, or empty
 
 
 def choose_guid(guid: str, url: str, *parts: str) -> str:
@@ -57,7 +64,7 @@ def choose_guid(guid: str, url: str, *parts: str) -> str:
 
 def choose_title(title: str, content_html: str, fallback: str = "Untitled") -> str:
     """A title that is never empty: the first words of the text stand in for one that is missing."""
-    return shorten(title, TITLE_LIMIT) or shorten(plain_text(content_html), 80) or fallback
+    return shorten(title, TITLE_LIMIT) or first_words(content_html, 80) or fallback
 
 
 def choose_language(tag: str) -> str:
@@ -89,9 +96,14 @@ def distinct_articles(articles: Sequence[ParsedArticle]) -> tuple[ParsedArticle,
     Those that share a guid become guid|link, and guid|hash where that is not enough: never guid|position,
     for positions move.
     """
+    times = Counter(article.guid for article in articles)
+    if len(times) == len(articles):
+        return tuple(articles)
     by_content: dict[tuple[str, str], ParsedArticle] = {}
     for article in articles:
-        by_content.setdefault((article.guid, article.content_hash), article)
+        by_content.setdefault(
+            (article.guid, article.content_hash if times[article.guid] > 1 else ""), article
+        )
     by_link = _lengthen_guids(list(by_content.values()), attrgetter("url"))
     return tuple(_lengthen_guids(by_link, attrgetter("content_hash")))
 

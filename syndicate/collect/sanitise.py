@@ -14,8 +14,18 @@ from urllib.parse import urlsplit
 import nh3
 
 from syndicate.collect.links import absolute_url
+from syndicate.collect.settled import is_settled
 
-__all__ = ["clean_text", "excerpt", "plain_text", "relative_images", "sanitise", "shorten", "text_to_html"]
+__all__ = [
+    "clean_text",
+    "excerpt",
+    "first_words",
+    "plain_text",
+    "relative_images",
+    "sanitise",
+    "shorten",
+    "text_to_html",
+]
 
 #: Elements that may stay. No style, forms, frames, scripts, vector images or mathematics.
 TAGS: Final = frozenset(
@@ -75,8 +85,17 @@ _PASSES: Final = 6
 # What XML 1.0 section 2.2 forbids, with the lone surrogates that no UTF-8 can hold.
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ATTRIBUTE: Final = re.compile(r' ([^\s="<>/]+)="([^"]*)"')
-_TAG: Final = re.compile(r'<(/?)([a-z][a-z0-9]*)((?: [^\s="<>/]+="[^"]*")*)>')  # as nh3 writes them
+_CONTROLS: Final = bytes({*range(32)} - {9, 10, 13})
+_NOT_CHARACTERS: Final = ("\ufffe".encode(), "\uffff".encode())
+_IMAGE: Final = re.compile("<img([^>]*)>")
+_LINK_WITHOUT: Final = re.compile('<a(?! href=")[ >]')  # or with another attribute first
+_ADDRESS: Final = re.compile(' src="https?:', re.IGNORECASE)
+_PIXEL: Final = re.compile(r' (?:width|height)="\s*[01]\s*"')
+_IMAGE_OR_LINK: Final = re.compile(r'<(/?)(img|a)((?: [^\s="<>/]+="[^"]*")*)>')  # as nh3 writes them
+_BLOCK_TAG: Final = re.compile(rf"</?(?:{'|'.join(sorted(_BLOCKS, key=len, reverse=True))})(?: [^>]*)?>")
+_INLINE_TAG: Final = re.compile("<[^>]*>")
 _ANY_TAG: Final = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
+_FRAME_START: Final = re.compile("<iframe", re.IGNORECASE)
 _FRAME: Final = re.compile(r'<iframe((?: [^\s="<>/]+="[^"]*")*)>.*?</iframe>', re.DOTALL)
 _PRE_START: Final = re.compile(r"(<pre(?: [^\s=\"<>/]+=\"[^\"]*\")*>)\n+")
 _URL: Final = re.compile(r"https?://[^\s<>\"]+")
@@ -97,12 +116,13 @@ def sanitise(markup: str, *, base_url: str = "") -> str:
         return ""
     if _is_too_deep(markup):
         return html.escape(plain_text(markup), quote=False)
-    framed = _cleaner(base_url, keep_frames=True).clean(clean_text(markup))
-    text = _FRAME.sub(_frame_to_link, framed)
+    text = clean_text(markup)
+    if _FRAME_START.search(text):
+        text = _FRAME.sub(_frame_to_link, _cleaner(base_url, keep_frames=True).clean(text))
     cleaner = _cleaner(base_url)
     for _ in range(_PASSES):
         done = _tidy(cleaner.clean(text))
-        if done == text:
+        if done == text or is_settled(done):
             return done
         text = done
     return html.escape(plain_text(text), quote=False)
@@ -115,7 +135,26 @@ def plain_text(markup: str) -> str:
     if _is_too_deep(markup):
         return _fold(_strip_tags(markup))
     bare = _BLOCK_CLEANER.clean(clean_text(markup))
-    return _fold(clean_text(html.unescape(re.sub(r"<[^>]*>", " ", bare))))
+    return _fold(clean_text(html.unescape(_INLINE_TAG.sub(" ", bare))))
+
+
+def first_words(clean: str, limit: int = 300) -> str:
+    """What ``excerpt`` gives, for HTML that ``sanitise`` gave, in a tenth of the time."""
+    words = ""
+    for end in (limit * 5, len(clean)):
+        head = _whole(clean[:end]) if end < len(clean) else clean
+        words = _fold(html.unescape(_INLINE_TAG.sub("", _BLOCK_TAG.sub(" ", head))))
+        if len(words) > limit:
+            break
+    return shorten(words, limit)
+
+
+def _whole(head: str) -> str:
+    """The start of some clean HTML without a tag or an entity that is cut in two."""
+    for first, last in ("<>", "&;"):
+        if head.rfind(first) > head.rfind(last):
+            head = head[: head.rfind(first)]
+    return head
 
 
 def excerpt(markup: str, limit: int = 300) -> str:
@@ -142,7 +181,14 @@ def text_to_html(text: str) -> str:
 
 def clean_text(text: str) -> str:
     """The text without the characters that XML forbids and the halves of characters."""
-    return _FORBIDDEN.sub("", text)
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        return _FORBIDDEN.sub("", text)
+    if not text.isascii() and any(pair in data for pair in _NOT_CHARACTERS):
+        return _FORBIDDEN.sub("", text)
+    kept = data.translate(None, _CONTROLS)  # a tenth of the expression's time
+    return text if len(kept) == len(data) else kept.decode()
 
 
 def relative_images(markup: str) -> tuple[str, ...]:
@@ -160,46 +206,57 @@ def relative_images(markup: str) -> tuple[str, ...]:
 
 
 def _cleaner(base_url: str, *, keep_frames: bool = False) -> nh3.Cleaner:
-    def resolve(url: str) -> str | None:
-        return absolute_url(url, base_url) or None
+    try:
+        return nh3.Cleaner(
+            tags=_FRAMED_TAGS if keep_frames else _TAGS,
+            clean_content_tags=_DROPPED if keep_frames else _DROPPED_WITH_FRAMES,
+            attributes=_FRAMED_ATTRIBUTES if keep_frames else ATTRIBUTES,
+            url_schemes=_SCHEMES,
+            url_relative=("rewrite_with_base", base_url) if base_url else "deny",
+            link_rel=LINK_REL,
+        )
+    except ValueError:  # no address: nothing can be relative to it
+        return _cleaner("", keep_frames=keep_frames)
 
-    return nh3.Cleaner(
-        tags=TAGS | {"iframe"} if keep_frames else set(TAGS),
-        clean_content_tags=set(DROPPED) if keep_frames else DROPPED | {"iframe"},
-        attributes=ATTRIBUTES | {"iframe": {"src"}} if keep_frames else ATTRIBUTES,
-        url_schemes=set(SCHEMES),
-        url_relative=resolve if base_url else "deny",
-        link_rel=LINK_REL,
-    )
 
-
+# nh3 takes plain sets only.
+_TAGS: Final = set(TAGS)
+_FRAMED_TAGS: Final = TAGS | {"iframe"}
+_DROPPED: Final = set(DROPPED)
+_DROPPED_WITH_FRAMES: Final = DROPPED | {"iframe"}
+_FRAMED_ATTRIBUTES: Final = ATTRIBUTES | {"iframe": {"src"}}
+_SCHEMES: Final = set(SCHEMES)
 _BLOCK_CLEANER: Final = nh3.Cleaner(
-    tags=set(_BLOCKS), clean_content_tags=DROPPED | {"iframe"}, attributes={}, link_rel=None
+    tags=set(_BLOCKS), clean_content_tags=_DROPPED_WITH_FRAMES, attributes={}, link_rel=None
 )
 
 
 def _tidy(markup: str) -> str:
     """What nh3 cannot say: no pixel that counts readers, no image and no link without an address."""
+    if _LINK_WITHOUT.search(markup) or not all(map(_is_picture, _IMAGE.findall(markup))):
+        markup = _without_empty(markup)
+    if "<pre" in markup:
+        markup = _PRE_START.sub(r"\1", clean_text(markup))
+    return clean_text(markup).strip()
+
+
+def _without_empty(markup: str) -> str:
     open_links: list[bool] = []
 
     def keep(match: re.Match[str]) -> str:
         closing, tag, attributes = match.groups()
         if tag == "img":
-            return match.group() if _is_picture(dict(_ATTRIBUTE.findall(attributes))) else ""
-        if tag != "a":
-            return match.group()
+            return match.group() if _is_picture(attributes) else ""
         if closing:
             return match.group() if open_links and open_links.pop() else ""
         open_links.append(' href="' in attributes)
         return match.group() if open_links[-1] else ""
 
-    return _PRE_START.sub(r"\1", clean_text(_TAG.sub(keep, markup))).strip()
+    return _IMAGE_OR_LINK.sub(keep, markup)
 
 
-def _is_picture(attributes: dict[str, str]) -> bool:
-    if urlsplit(attributes.get("src", "")).scheme not in {"http", "https"}:
-        return False
-    return not {attributes.get("width", "").strip(), attributes.get("height", "").strip()} & {"0", "1"}
+def _is_picture(attributes: str) -> bool:
+    return _ADDRESS.search(attributes) is not None and _PIXEL.search(attributes) is None
 
 
 def _frame_to_link(match: re.Match[str]) -> str:

@@ -15,7 +15,9 @@ from syndicate.model import Article
 __all__ = ["RESERVED_SLUGS", "Urls"]
 
 #: First parts of paths that are the site's own, so that no newsletter may have them as its slug.
-RESERVED_SLUGS: Final = frozenset({"static", "confirm", "unsubscribe", "preferences", "postbox", "healthz"})
+RESERVED_SLUGS: Final = frozenset(
+    {"static", "media", "confirm", "unsubscribe", "preferences", "postbox", "healthz", "websub"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,14 @@ class Urls:
     def static(self, name: str) -> str:
         """A file that comes with the program."""
         return self._path("static", name)
+
+    def media(self, name: str) -> str:
+        """An image that is kept for a folder's articles."""
+        return self._path("media", name)
+
+    def websub(self, source_id: int, token: str) -> str:
+        """Where a hub pushes what a source publishes."""
+        return self._path("websub", str(source_id), token)
 
     def postbox(self) -> str:
         """The list of the mails that the embedded mailbox took."""

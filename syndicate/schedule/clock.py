@@ -18,23 +18,27 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from subscribers.model import Cadence
+from syndicate.collect.rhythm import BEFORE_SLOT
 from syndicate.errors import RelayError, SyndicateError
 from syndicate.model import Newsletter
-from syndicate.schedule.slots import find_due_slot
-from syndicate.service.collecting import collect_due
+from syndicate.schedule.slots import find_due_slot, find_next_slot
+from syndicate.schedule.watching import FolderWatch
+from syndicate.service.collecting import Collector, collect_due, look_before, make_due
 from syndicate.service.editions import open_edition, pause_edition
 from syndicate.service.feeds import refresh_feeds
 from syndicate.service.installation import Installation
 from syndicate.service.letters import send_letters
 from syndicate.service.newsletters import list_newsletters, list_schedules, mark_slot
 from syndicate.service.sending import has_work, list_unfinished, send_edition
+from syndicate.service.websub import request_due
 
-__all__ = ["Clock", "open_due_editions"]
+__all__ = ["Clock", "look_before_slots", "open_due_editions"]
 
 _log = structlog.get_logger(__name__)
 
 #: Seconds between two rings; our choice. A slot is met within one of them.
 _COLLECT_EVERY_S: Final = 30
+_ASK_HUBS_EVERY_S: Final = 60
 _SEND_EVERY_S: Final = 5
 
 #: After a fault of the relay: first wait, and the longest one; our choice.
@@ -55,6 +59,18 @@ def open_due_editions(inst: Installation) -> int:
         except SyndicateError as error:
             _log.error("edition_not_opened", newsletter=newsletter.slug, error=str(error))
     return opened
+
+
+def look_before_slots(inst: Installation) -> None:
+    """Makes the sources of each newsletter due of which an edition is about to open, so that it has what came
+    last; those whose servers asked us to wait are left alone.
+    """
+    now = inst.clock()
+    for newsletter in list_newsletters(inst):
+        zone = ZoneInfo(newsletter.time_zone)
+        slots = [find_next_slot(each, zone, now).at for each in list_schedules(inst, newsletter.id)]
+        if slots and min(slots) - now <= BEFORE_SLOT:
+            look_before(inst, newsletter, min(slots))
 
 
 def _open_scheduled(inst: Installation, newsletter: Newsletter) -> int:
@@ -100,18 +116,22 @@ class Clock:
     _wait: timedelta = _FIRST_WAIT
     _resume_at: datetime | None = None
     _scheduler: BackgroundScheduler | None = None
+    _watch: FolderWatch | None = None
+    _collector: Collector | None = None
 
     def start(self) -> None:
         """Begins to ring, at once and then at intervals."""
+        self._collector = Collector(self.inst)
         scheduler = BackgroundScheduler(
             timezone="UTC",
-            executors={"default": ThreadPoolExecutor(3)},
+            executors={"default": ThreadPoolExecutor(4)},
             # A loop that was blocked for a second would drop the job silently by default.
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
         now = self.inst.clock()
         rings = (
             (self.collect, _COLLECT_EVERY_S),
+            (self.ask_hubs, _ASK_HUBS_EVERY_S),
             (self.send_letters, _SEND_EVERY_S),
             (self.send, _SEND_EVERY_S),
         )
@@ -121,20 +141,41 @@ class Clock:
             )
         self._scheduler = scheduler
         scheduler.start()
+        self._watch = FolderWatch(self.inst, on_change=self.collect_soon)
+        self._watch.start()
 
     def stop(self) -> None:
         """Ends: a window that is on its way is waited for and recorded, no other is begun. A clock that was
         never started has nothing to end.
         """
         self._stopping.set()
+        if self._watch is not None:
+            self._watch.stop()
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=True)
+        if self._collector is not None:
+            self._collector.close()
 
     def collect(self) -> None:
         """Collects what is due, refreshes the feeds that changed, opens the editions whose time has come."""
-        if any(report.new or report.changed or report.baseline for report in collect_due(self.inst)):
+        look_before_slots(self.inst)
+        if self._collector is not None:
+            reports = self._collector.collect_due(patience_s=_COLLECT_EVERY_S)
+        else:
+            reports = collect_due(self.inst)
+        if any(report.new or report.changed or report.baseline for report in reports):
             refresh_feeds(self.inst)
         open_due_editions(self.inst)
+
+    def ask_hubs(self) -> None:
+        """Asks the hubs that are due to push what sources publish."""
+        request_due(self.inst)
+
+    def collect_soon(self, source_id: int) -> None:
+        """Collects a source with a ring that comes at once."""
+        make_due(self.inst, [source_id])
+        if self._scheduler is not None:
+            self._scheduler.modify_job(self.collect.__name__, next_run_time=self.inst.clock())
 
     def send_letters(self) -> None:
         """Sends the letters that wait, in a ring of their own: who has just subscribed must not wait for a

@@ -17,6 +17,7 @@ from syndicate.publish.static import STATIC_NAMES, read_static
 from syndicate.service import archive
 from syndicate.service.feeds import get_feed, list_topics
 from syndicate.service.installation import Installation
+from syndicate.service.media import list_media, media_file
 from syndicate.storage import articles, editions, newsletters
 from syndicate.storage.engine import reading
 
@@ -58,6 +59,8 @@ def _files(inst: Installation) -> Iterator[tuple[str, bytes]]:
     yield _file_name(inst, urls.home()), archive.home_page(inst).encode()
     for name in STATIC_NAMES:
         yield _file_name(inst, urls.static(name)), read_static(inst.templates, name)
+    for name in list_media(inst):
+        yield _file_name(inst, urls.media(name)), media_file(inst, name)[0].read_bytes()
     with reading(inst.engine) as conn:
         known = newsletters.list_newsletters(conn)
     for newsletter in known:

@@ -129,7 +129,7 @@ def migrate_database(config: Path | None) -> bool:
 def _first_newsletter(
     inst: Installation, folder: Path, title: str | None, location: str | None
 ) -> Initialised:
-    name = title or (find_out(inst, location).title if location else "") or folder.resolve().name or "News"
+    name = title or (find_out(inst, location)[0].title if location else "") or folder.resolve().name or "News"
     newsletter = add_newsletter(inst, _slug(name), NewsletterChanges(title=name))
     if location is None:
         return Initialised(folder=folder, newsletter=newsletter, source=None, report=None)

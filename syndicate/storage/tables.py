@@ -29,6 +29,7 @@ from subscribers.tables import NAMING, Key, UtcDateTime
 
 __all__ = [
     "article",
+    "article_alias",
     "article_topic",
     "counter",
     "delivery",
@@ -36,6 +37,8 @@ __all__ = [
     "edition_article",
     "edition_content",
     "feed_document",
+    "held_article",
+    "hub_subscription",
     "letter",
     "metadata",
     "newsletter",
@@ -45,6 +48,7 @@ __all__ = [
     "schedule",
     "shard",
     "source",
+    "source_file",
 ]
 
 metadata: Final = MetaData(naming_convention=NAMING)
@@ -76,8 +80,25 @@ source: Final = Table(
     Column("last_checked_at", UtcDateTime, nullable=True),
     Column("last_success_at", UtcDateTime, nullable=True),
     Column("failures", Integer, nullable=False),
+    Column("failing_since", UtcDateTime, nullable=True),
+    Column("error_reason", String(40), nullable=False),
     Column("last_error", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("full_text", String(16), nullable=False),
+    Column("selector", Text, nullable=False),
+    Column("rules", JSON, nullable=False),
+    Column("topic_map", JSON, nullable=False),
+    Column("needs_approval", Boolean, nullable=False),
+    Column("is_intranet", Boolean, nullable=False),
+    Column("validators_url", Text, nullable=False),
+    Column("parser_version", Integer, nullable=False),
+    Column("full_fetch_at", UtcDateTime, nullable=True),
+    Column("moved_to", Text, nullable=False),
+    Column("moved_since", UtcDateTime, nullable=True),
+    Column("moved_seen", Integer, nullable=False),
+    Column("earlier_locations", JSON, nullable=False),
+    Column("lease_expires_at", UtcDateTime, nullable=True),
+    Column("fence", Integer, nullable=False),
     UniqueConstraint("location"),
     sqlite_autoincrement=True,
 )
@@ -108,10 +129,70 @@ article: Final = Table(
     Column("content_hash", String(64), nullable=False),
     Column("revision", Integer, nullable=False),
     Column("origin", String(16), nullable=False),
+    Column("link_key", String(64), nullable=False),
+    Column("text_key", String(64), nullable=False),
+    Column("turns", Integer, nullable=False),
+    Column("turned_at", UtcDateTime, nullable=True),
+    Column("source_updated_at", UtcDateTime, nullable=True),
     UniqueConstraint("source_id", "guid"),
     UniqueConstraint("sequence"),
     Index(None, "source_id", "sorts_at"),
+    Index(None, "link_key"),
+    Index(None, "text_key"),
     sqlite_autoincrement=True,
+)
+
+#: Other guids under which a source has given an article: what it renames is no new article.
+article_alias: Final = Table(
+    "article_alias",
+    metadata,
+    Column("source_id", Key, ForeignKey("source.id", ondelete="CASCADE"), primary_key=True),
+    Column("guid", Text, primary_key=True),
+    Column("article_id", Key, ForeignKey("article.id", ondelete="CASCADE"), nullable=False, index=True),
+)
+
+#: What waits for the operator, and what a rule keeps out (of which only the guid is remembered). No sequence
+#: yet: it is in no feed, on no page and in no edition.
+held_article: Final = Table(
+    "held_article",
+    metadata,
+    Column("source_id", Key, ForeignKey("source.id", ondelete="CASCADE"), primary_key=True),
+    Column("guid", Text, primary_key=True),
+    Column("content_hash", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("held_at", UtcDateTime, nullable=False),
+    Column("article", JSON(none_as_null=True), nullable=True),
+)
+
+#: A folder's files as they were read: one that has not been touched since is not read again.
+source_file: Final = Table(
+    "source_file",
+    metadata,
+    Column("source_id", Key, ForeignKey("source.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("mtime_ns", Key, nullable=False),
+    Column("size", Key, nullable=False),
+    Column("content_hash", String(64), nullable=False),
+    Column("guid", Text, nullable=False),
+    Column("images", JSON, nullable=False),
+)
+
+#: A subscription at a hub, which pushes what a source publishes (WebSub). No secret is here: they are made
+#: of the nonce. ``renew_at`` is when the hub is to be asked next.
+hub_subscription: Final = Table(
+    "hub_subscription",
+    metadata,
+    Column("source_id", Key, ForeignKey("source.id", ondelete="CASCADE"), primary_key=True),
+    Column("hub_url", Text, nullable=False),
+    Column("topic_url", Text, nullable=False),
+    Column("nonce", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("requested_at", UtcDateTime, nullable=True),
+    Column("lease_expires_at", UtcDateTime, nullable=True),
+    Column("renew_at", UtcDateTime, nullable=True, index=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_error", Text, nullable=False),
+    Column("delivered_at", UtcDateTime, nullable=True),
 )
 
 #: Every text that an article has had; the current one is in ``article`` too.

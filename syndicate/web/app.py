@@ -27,11 +27,13 @@ from syndicate.web import (
     confirm,
     feeds,
     health,
+    media,
     postbox,
     preferences,
     static,
     subscribe,
     unsubscribe,
+    websub,
 )
 from syndicate.web.limits import BodyLimit
 from syndicate.web.security import SecurityHeaders, add_security_headers
@@ -55,9 +57,11 @@ def create_app(inst: Installation, *, postbox_folder: Path | None = None) -> Fas
     routes: list[BaseRoute] = [
         *health.ROUTES,
         *static.ROUTES,
+        *media.ROUTES,
         *confirm.ROUTES,
         *preferences.ROUTES,
         *unsubscribe.ROUTES,
+        *websub.ROUTES,
         *(postbox.ROUTES if postbox_folder is not None else []),
         *feeds.ROUTES,
         *subscribe.ROUTES,
@@ -81,7 +85,7 @@ def create_app(inst: Installation, *, postbox_folder: Path | None = None) -> Fas
     app.state.inst = inst
     app.state.postbox_folder = postbox_folder
     app.state.routes = routes
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, larger={f"{prefix}/websub/": websub.PUSH_BYTES})
     app.add_middleware(SecurityHeaders)
     return app
 

@@ -1,7 +1,8 @@
-"""How much a request may bring. No form here needs more than a few kilobytes."""
+"""How much a request may bring: a form here a few kilobytes, a hub whole documents."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -14,20 +15,24 @@ _MOST: Final = 64 * 1024
 
 
 class BodyLimit:
-    """Answers 413 to a body that is larger, whatever its Content-Length claims."""
+    """Answers 413 to a body that is larger, whatever its Content-Length claims; ``larger`` are the limits, in
+    bytes, of what is below a path.
+    """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, larger: Mapping[str, int]) -> None:
+        self._app, self._larger = app, larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
         received = 0
+        path = scope.get("path", "")
+        most = next((most for start, most in self._larger.items() if path.startswith(start)), _MOST)
 
         async def receive_limited() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > _MOST:
+            if received > most:
                 raise HTTPException(413)
             return message
 

@@ -174,7 +174,7 @@ def test_a_text_that_comes_back_is_pointed_to_and_not_stored_again(
 
     assert numbers == [2, 1, 3, 2]
     assert revisions(connection, article_id) == [(1, "First"), (2, "Second"), (3, "Third")]
-    (known,) = articles.list_known_articles(connection, source.id)
+    (known,) = articles.list_known_articles(connection, source.id, now=now)
     assert known.content_hash == texts["Second"].content_hash
     assert known.earlier_hashes == {texts["First"].content_hash, texts["Third"].content_hash}
     assert articles.get_article(connection, newsletter.id, article_id).title == "Second"
@@ -188,7 +188,7 @@ def test_what_is_known_of_a_source_is_its_own_by_sequence(
     add_article(connection, other.id, now)
     third = add_article(connection, source.id, now)
 
-    known = articles.list_known_articles(connection, source.id)
+    known = articles.list_known_articles(connection, source.id, now=now)
 
     assert [(k.id, k.guid, k.url) for k in known] == [
         (first, "guid-1", "https://example.org/1"),
@@ -391,3 +391,77 @@ def test_two_articles_of_a_source_cannot_have_one_guid(engine: Engine, now: date
     with reading(engine) as conn:
         assert articles.current_sequence(conn) == 2
         assert len(sources.list_sources(conn)) == 2
+
+
+def test_articles_change_places_all_at_once_and_the_names_before_stay_aliases(
+    connection: Connection, now: datetime, source: Source
+) -> None:
+    one, two, three = (
+        add_article(connection, source.id, now, guid=guid) for guid in ("a.md", "b.md", "c.md")
+    )
+
+    articles.rename_articles(connection, source.id, {one: "b.md", two: "a.md", three: "d.md"})
+
+    known = {k.id: k for k in articles.list_known_articles(connection, source.id, now=now)}
+    assert {key: k.guid for key, k in known.items()} == {one: "b.md", two: "a.md", three: "d.md"}
+    assert (known[one].aliases, known[two].aliases) == (frozenset(), frozenset())
+    assert known[three].aliases == {"c.md"}
+    hashes = articles.list_known_hashes(connection, source.id, ["a.md", "c.md", "d.md", "e.md"])
+    assert hashes.keys() == {"a.md", "c.md", "d.md"}
+    # A name comes back to who had it, and one that others know by now is taken from them.
+    articles.rename_articles(connection, source.id, {three: "c.md"})
+    articles.rename_articles(connection, source.id, {two: "b.md"})
+    guids = {k.id: k.guid for k in articles.list_known_articles(connection, source.id, now=now)}
+    assert (guids[two], guids[three]) == ("b.md", "c.md")
+    assert guids[one] not in {"a.md", "b.md", "c.md"}
+
+
+def test_what_another_source_brought_before_is_mailed_once(
+    connection: Connection, now: datetime, source: Source
+) -> None:
+    other = add_source(connection, now, location="https://other.example.org/feed")
+    newsletter = add_newsletter(connection, now, slug="both", draws_from=[source.id, other.id])
+    alone = add_newsletter(connection, now, slug="alone", draws_from=[other.id])
+    rows = (
+        (source.id, "one", {"link_key": "l1", "text_key": "t1"}),
+        (other.id, "same link", {"link_key": "l1", "text_key": "t2"}),
+        (other.id, "same text", {"link_key": "l3", "text_key": "t1"}),
+        (other.id, "neither", {"link_key": "", "text_key": ""}),
+        (source.id, "own link", {"link_key": "l5", "text_key": "t5"}),
+        (source.id, "own link again", {"link_key": "l5", "text_key": "t6"}),
+    )
+    for source_id, title, keys in rows:
+        [sequence] = [articles.take_sequences(connection, 1)]
+        new = articles.NewArticle(
+            parsed=make_parsed(sequence, title=title),
+            sequence=sequence,
+            atom_id=f"tag:{sequence}",
+            origin=Origin.NEW,
+            **keys,
+        )
+        articles.add_articles(connection, [new], source_id=source_id, now=now)
+
+    def mailed(newsletter_id: int, after: int = 0) -> set[str]:
+        found = articles.list_mailable_articles(connection, newsletter_id, after=after, cutoff=99)
+        return {article.title for article in found}
+
+    assert mailed(newsletter.id) == {"one", "neither", "own link", "own link again"}
+    assert mailed(newsletter.id, after=1) == mailed(newsletter.id) - {"one"}, "who had it is not mailed again"
+    assert mailed(alone.id) == {"same link", "same text", "neither"}
+    assert len(articles.list_newsletter_articles(connection, newsletter.id)) == 6
+
+
+def test_an_earlier_text_that_comes_back_is_counted_for_a_day(
+    connection: Connection, now: datetime, source: Source
+) -> None:
+    key = add_article(connection, source.id, now)
+    for hours in (1, 2):
+        articles.revise_article(
+            connection, key, make_parsed(1), now=now + timedelta(hours=hours), has_turned=True
+        )
+
+    def turns(hours: int) -> int:
+        at = now + timedelta(hours=hours)
+        return articles.list_known_articles(connection, source.id, now=at)[0].turns
+
+    assert (turns(3), turns(27)) == (2, 0)

@@ -6,23 +6,40 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 from syndicate.errors import NotFound
-from syndicate.model import SourceKind, SourceState
+from syndicate.model import FullText, Source, SourceKind, SourceState
 from syndicate.storage import articles, newsletters, sources, tables
+from syndicate.storage.sources import Success, Unchanged
 from tests.builders import add_article, add_newsletter, add_source
 
 HOUR = timedelta(hours=1)
 
 
 def succeed(connection: Connection, source_id: int, at: datetime, *, title: str = "") -> None:
-    sources.record_success(
-        connection,
-        source_id,
-        now=at,
+    success = Success(
+        was_due_at=sources.get_source(connection, source_id).next_due_at,
         next_due_at=at + HOUR,
+        interval_s=3600,
         etag='W/"e"',
         last_modified="Sat, 14 Mar 2026 09:26:00 GMT",
+        validators_url="",
         body_hash="b" * 64,
+        parser_version=2,
+        full_fetch_at=at,
         title=title,
+        is_whole=True,
+    )
+    sources.record_success(connection, sources.get_source(connection, source_id), success, now=at)
+
+
+def fail(connection: Connection, read: Source, at: datetime, *, reason: str = "http_503") -> None:
+    sources.record_failure(
+        connection,
+        read,
+        now=at,
+        next_due_at=at + HOUR,
+        reason=reason,
+        error=f"answered {reason}",
+        state=SourceState.GONE if reason == "gone" else read.state,
     )
 
 
@@ -112,24 +129,23 @@ def test_failures_are_counted_in_a_row_and_a_success_ends_the_row(
     added = add_source(connection, now)
     succeed(connection, added.id, now)
 
-    for _ in range(2):
-        sources.record_failure(
-            connection, added.id, now=now + HOUR, next_due_at=now + 2 * HOUR, error="503", is_gone=False
-        )
+    for hours in (1, 2):
+        fail(connection, sources.get_source(connection, added.id), now + hours * HOUR)
     failed = sources.get_source(connection, added.id)
-    succeed(connection, added.id, now + 2 * HOUR)
+    succeed(connection, added.id, now + 3 * HOUR)
 
-    assert (failed.failures, failed.last_error, failed.state) == (2, "503", SourceState.ACTIVE)
-    assert (failed.last_checked_at, failed.last_success_at) == (now + HOUR, now)
+    assert (failed.failures, failed.error_reason, failed.state) == (2, "http_503", SourceState.ACTIVE)
+    assert (failed.last_error, failed.failing_since) == ("answered http_503", now + HOUR)
+    assert (failed.last_checked_at, failed.last_success_at) == (now + 2 * HOUR, now)
     assert failed.etag == 'W/"e"', "validators outlast a failure"
     found = sources.get_source(connection, added.id)
-    assert (found.failures, found.last_error) == (0, "")
+    assert (found.failures, found.last_error, found.error_reason, found.failing_since) == (0, "", "", None)
 
 
 def test_a_source_that_is_gone_is_asked_no_more(connection: Connection, now: datetime) -> None:
     added = add_source(connection, now)
 
-    sources.record_failure(connection, added.id, now=now, next_due_at=now, error="410", is_gone=True)
+    fail(connection, added, now - 2 * HOUR, reason="gone")
 
     assert sources.get_source(connection, added.id).state is SourceState.GONE
     assert sources.list_due_sources(connection, now + HOUR) == []
@@ -157,3 +173,163 @@ def test_the_number_of_a_removed_source_is_not_given_out_again(connection: Conne
     sources.remove_source(connection, removed.id)
 
     assert add_source(connection, now).id > removed.id
+
+
+def lease_all(connection: Connection, now: datetime, *, limit: int = 10) -> list[Source]:
+    return sources.lease_due_sources(connection, now, limit=limit, lease_s=60)
+
+
+def test_what_one_collector_has_leased_no_other_gets_until_the_lease_is_over(
+    connection: Connection, now: datetime
+) -> None:
+    first, second = (
+        add_source(connection, now - hours * HOUR, location=f"https://example.org/{hours}")
+        for hours in (2, 1)
+    )
+
+    [leased] = lease_all(connection, now, limit=1)
+    [other] = lease_all(connection, now)
+
+    assert (leased.id, other.id) == (first.id, second.id)
+    assert lease_all(connection, now) == []
+    assert sources.count_due_sources(connection, now) == 0
+    assert sources.lease_source(connection, first.id, now, lease_s=60) is None
+    again = lease_all(connection, now + timedelta(seconds=61))
+    assert [(each.id, each.fence) for each in again] == [(first.id, 2), (second.id, 2)]
+
+
+def test_who_comes_back_after_its_lease_writes_nothing(connection: Connection, now: datetime) -> None:
+    add_source(connection, now)
+    [late] = lease_all(connection, now)
+    [quick] = lease_all(connection, now + timedelta(seconds=61))
+
+    fail(connection, late, now + HOUR)
+    look = Unchanged(
+        source_id=late.id,
+        fence=late.fence,
+        was_due_at=late.next_due_at,
+        next_due_at=now + HOUR,
+        interval_s=900,
+        full_fetch_at=now,
+    )
+    sources.record_unchanged(connection, [look], now=now + HOUR)
+    sources.postpone(connection, late, now + 9 * HOUR)
+    sources.release_sources(connection, [late])
+
+    assert sources.get_source(connection, late.id) == quick
+
+
+def test_sources_that_hold_what_they_held_are_noted_together(connection: Connection, now: datetime) -> None:
+    for number in range(3):
+        add_source(connection, now, location=f"https://example.org/{number}")
+    leased = lease_all(connection, now)
+    fail(connection, leased[0], now)
+    failed = sources.lease_source(connection, leased[0].id, now + HOUR, lease_s=60)
+    assert failed is not None
+
+    looks = [
+        Unchanged(
+            source_id=each.id,
+            fence=each.fence,
+            was_due_at=each.next_due_at,
+            next_due_at=now + 3 * HOUR,
+            interval_s=900,
+            full_fetch_at=now,
+        )
+        for each in (failed, leased[1])
+    ]
+    sources.record_unchanged(connection, looks, now=now + HOUR)
+
+    for each in (failed, leased[1]):
+        found = sources.get_source(connection, each.id)
+        assert (found.failures, found.last_success_at, found.lease_expires_at) == (0, now + HOUR, None)
+        assert (found.next_due_at, found.interval_s, found.baseline_at) == (now + 3 * HOUR, 900, None)
+    assert sources.get_source(connection, leased[2].id) == leased[2]
+
+
+def test_a_source_that_moves_keeps_its_history_and_forgets_the_old_place_s_validators(
+    connection: Connection, now: datetime
+) -> None:
+    added = add_source(connection, now)
+    succeed(connection, added.id, now)
+    sources.note_move(connection, added.id, moved_to="https://new.example.org/feed", since=now, seen=3)
+
+    sources.move_source(connection, sources.get_source(connection, added.id), "https://new.example.org/feed")
+
+    found = sources.get_source(connection, added.id)
+    assert (found.location, found.earlier_locations) == ("https://new.example.org/feed", (added.location,))
+    assert (found.moved_to, found.moved_since, found.moved_seen) == ("", None, 0)
+    assert (found.etag, found.last_modified, found.baseline_at) == ("", "", now)
+
+
+def test_what_the_operator_changes_is_read_anew(connection: Connection, now: datetime) -> None:
+    added = add_source(connection, now)
+    succeed(connection, added.id, now)
+
+    sources.change_source(
+        connection,
+        added.id,
+        full_text=FullText.FULL_TEXT,
+        rules=["exclude language de"],
+        topic_map={"*": "Sea"},
+        needs_approval=True,
+    )
+
+    found = sources.get_source(connection, added.id)
+    assert (found.full_text, found.rules, found.needs_approval) == (
+        FullText.FULL_TEXT,
+        ("exclude language de",),
+        True,
+    )
+    assert found.topic_map == {"*": "Sea"}
+    assert (found.etag, found.last_modified, found.body_hash) == ("", "", "")
+
+
+@pytest.mark.parametrize(("days", "keeps"), [(29, True), (31, False)])
+def test_a_source_that_rested_for_a_month_begins_with_a_new_baseline(
+    connection: Connection, now: datetime, days: int, *, keeps: bool
+) -> None:
+    added = add_source(connection, now, backfill="all")
+    succeed(connection, added.id, now)
+    sources.set_source_state(connection, added.id, SourceState.PAUSED)
+    later = now + timedelta(days=days)
+
+    sources.resume_source(connection, added.id, now=later, is_due=True)
+
+    found = sources.get_source(connection, added.id)
+    assert (found.state, found.next_due_at) == (SourceState.ACTIVE, later)
+    assert (found.baseline_at, found.backfill) == ((now, "all") if keeps else (None, "none"))
+
+
+def test_a_source_is_made_due_and_one_that_is_due_already_keeps_its_place(
+    connection: Connection, now: datetime
+) -> None:
+    late = add_source(connection, now - HOUR)
+    resting = add_source(connection, now + HOUR, location="https://example.org/resting")
+
+    sources.make_due(connection, [late.id, resting.id], now=now)
+
+    assert [(s.id, s.next_due_at) for s in sources.list_due_sources(connection, now)] == [
+        (late.id, now - HOUR),
+        (resting.id, now),
+    ]
+
+
+def test_a_source_that_is_made_due_while_it_is_looked_at_is_looked_at_once_more(
+    connection: Connection, now: datetime
+) -> None:
+    add_source(connection, now - HOUR)
+    [leased] = lease_all(connection, now)
+
+    sources.make_due(connection, [leased.id], now=now)
+    look = Unchanged(
+        source_id=leased.id,
+        fence=leased.fence,
+        was_due_at=leased.next_due_at,
+        next_due_at=now + 3 * HOUR,
+        interval_s=900,
+        full_fetch_at=now,
+    )
+    sources.record_unchanged(connection, [look], now=now)
+
+    assert [source.id for source in sources.list_due_sources(connection, now)] == [leased.id]

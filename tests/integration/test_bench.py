@@ -11,7 +11,8 @@ import pytest
 import structlog
 
 from scripts.bench_delivery import main
-from scripts.bench_run import Bench, Figure
+from scripts.bench_run import Bench
+from scripts.bench_table import Figure
 from scripts.bench_tools import Missing, find_postfix
 
 QUICK = ("--quick", "--no-install")

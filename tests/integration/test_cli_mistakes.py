@@ -27,7 +27,7 @@ DESTRUCTIVE = {
 RSS = b"<rss version='2.0'><channel><title>Site</title></channel></rss>"
 #: What a site on loopback has, by path: status, type, body, and the place it sends to.
 PAGES = {
-    "/feed": (
+    "/news.xml": (
         200,
         "application/rss+xml",
         RSS,
@@ -136,7 +136,7 @@ def assert_one_line(result: Result, code: int, *words: str) -> None:
         ("source add nowhere", 1, ["nowhere", "neither a folder nor"]),
         ("source add syndicate.toml", 1, ["syndicate.toml"]),
         ("source add MADE/letters", 2, ["letters already, as source 1"]),
-        ("source add letters --kind feed", 2, ["a folder, not a feed"]),
+        ("source add letters --kind feed", 1, ["letters: is no http or https address, which a feed needs"]),
         ("source add letters --backfill some", 2, ["some", "none, all"]),
         ("source add letters --newsletter nwes", 2, ["nwes", "one of news"]),
         ("source add http://10.1.2.3/feed", 1, ["private address", "[fetch] allow_private"]),
@@ -306,14 +306,14 @@ def test_an_address_without_a_feed_is_told_and_is_no_source(
     before = dump(program)
     assert_one_line(program("source", "add", f"{site}/{path}"), 1, f"{site}/{path}", *words)
     assert dump(program) == before
-    assert program.done("source", "add", f"{site}/feed", "--json").json["source"]["kind"] == "feed"
+    assert program.done("source", "add", f"{site}/news.xml", "--json").json["source"]["kind"] == "feed"
 
 
 def test_a_source_that_fails_later_is_told_while_the_others_are_read(
     program: Program, site: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYNDICATE_FETCH__ALLOW_PRIVATE", '["127.0.0.1/32"]')
-    program.done("source", "add", f"{site}/feed")
+    program.done("source", "add", f"{site}/news.xml")
     program.done("collect")
     shutil.move(program.folder / "letters", program.folder / "elsewhere")
     program.done("source", "add", "elsewhere")

@@ -187,6 +187,17 @@ def test_each_command_prints_exactly_one_json_document(
     ask("dkim", "generate", "--domain", "example.org")
     ask("dkim", "show", code=2)
     ask("subscriber", "erase", "ann@example.org", "--yes")
+    shown = ask("source", "show", "2")
+    assert isinstance(shown, dict)
+    assert (shown["source"]["id"], shown["held"]) == (2, 0)
+    ask("source", "change", "2", "--approval", "--rule", "exclude title /advert/")
+    ask("source", "change", "2", "--rule", "no rule", code=2)
+    assert ask("source", "held") == []
+    ask("source", "release", "2")
+    ask("source", "dismiss", "2")
+    ask("source", "export", code=2)
+    ask("source", "export", "feeds.opml")
+    ask("source", "import", "feeds.opml", "--newsletter", "news", "--dry-run")
     ask("source", "remove", "2", "--yes")
     ask("demo", "--once")
     assert called == set(all_commands()) - {"serve"}, "serve has no result: it runs until it is stopped"

@@ -3,13 +3,16 @@ import gzip
 import hashlib
 import ssl
 import zlib
+from functools import partial
 from ipaddress import ip_network
 
+import brotli
 import pytest
 import trustme
-from aiohttp.abc import AbstractResolver
+from hypothesis import given
+from hypothesis import strategies as st
 
-from syndicate.collect.fetch import Fetched, NotModified, fetch, open_session
+from syndicate.collect.fetch import Fetched, Hop, Link, NotModified, fetch, open_session
 from syndicate.errors import FetchError, PrivateAddress
 from tests.collect_http_server import answer, http_server
 
@@ -57,6 +60,14 @@ def test_a_document_comes_whole_with_its_validators_as_they_were():
     assert "Cookie" not in server.requests[0]
 
 
+def test_a_validator_that_is_no_text_is_left_alone_and_text_of_any_kind_is_sent_again():
+    assert get({"/feed": answer("x", ETag='"caf\xe9"', Last_Modified="then")})[0].etag == ""
+    found, _ = get({"/feed": answer("x", ETag='"café"'.encode().decode("latin-1"))})
+    assert found.etag == '"café"'
+    _, server = get({"/feed": answer(status=304)}, etag=found.etag)
+    assert 'If-None-Match: "café"'.encode().decode("latin-1") in server.requests[0]
+
+
 def test_validators_go_out_as_they_came_and_304_means_not_modified():
     found, server = get({"/feed": answer(status=304)}, etag='W/"x"', last_modified="sometime")
     assert found == NotModified(url=f"{server.url}/feed")
@@ -77,20 +88,119 @@ def test_a_redirect_is_followed_without_the_validators_of_the_first_address(stat
     assert "Cookie" not in server.requests[1]
 
 
-def test_credentials_of_the_first_address_go_nowhere_else_and_into_no_message():
+def test_credentials_of_a_url_go_to_its_own_origin_only_and_into_no_message():
     async def run():
-        answers = {"/feed": answer(status=302, Location="/new"), "/new": answer(status=500)}
-        async with http_server(answers) as server, open_session(user_agent="T", allow=LOOPBACK) as session:
+        async with (
+            http_server({"/last": answer(status=500)}) as away,
+            http_server(
+                {
+                    "/feed": answer(status=302, Location="/near"),
+                    "/near": answer(status=302, Location=f"{away.url.replace('://', '://their:own@')}/last"),
+                }
+            ) as server,
+            open_session(user_agent="T", allow=LOOPBACK) as session,
+        ):
             url = server.url.replace("://", "://me:secret@") + "/feed"
             with pytest.raises(FetchError) as caught:
                 await fetch(session, url)
-            return caught.value, server
+            return caught.value, server, away
 
-    error, server = asyncio.run(run())
-    assert "Authorization" in server.requests[0]
-    assert "Authorization" not in server.requests[1]
-    assert "secret" not in str(error)
+    error, server, away = asyncio.run(run())
+    assert ["Authorization" in head for head in server.requests] == [True, True]
+    assert "Authorization" not in away.requests[0]
     assert str(error) == f"{server.url}/feed: answered 500"
+
+
+def test_credentials_are_in_no_url_that_is_handed_back():
+    async def run():
+        answers = {"/feed": answer(status=301, Location="/new#top"), "/new": answer("x")}
+        async with http_server(answers) as server, open_session(user_agent="T", allow=LOOPBACK) as session:
+            url = server.url.replace("://", "://me:secret@") + "/feed"
+            return await fetch(session, url), server
+
+    found, server = asyncio.run(run())
+    assert found.final_url == found.permanent_url == found.hops[0].url == f"{server.url}/new"
+
+
+def test_the_way_is_told_and_only_its_first_permanent_part_is_called_permanent():
+    answers = {
+        "/a": answer(status=301, Location="/b"),
+        "/b": answer(status=308, Location="/c"),
+        "/c": answer(status=302, Location="/d"),
+        "/d": answer(status=301, Location="/e"),
+        "/e": answer("x"),
+    }
+    found, server = get(answers, "/a")
+    assert [(hop.status, hop.url.removeprefix(server.url)) for hop in found.hops] == [
+        (301, "/b"),
+        (308, "/c"),
+        (302, "/d"),
+        (301, "/e"),
+    ]
+    assert found.permanent_url == f"{server.url}/c"
+    assert get(answers, "/b")[0].permanent_url.endswith("/c")
+    assert get(answers, "/c")[0].permanent_url == ""
+    assert get(answers, "/e")[0].hops == ()
+
+
+def test_validators_go_to_the_url_that_gave_them_wherever_it_stands_on_the_way():
+    async def run(validators_path):
+        answers = {
+            "/feed": answer(status=301, Location="/b"),
+            "/b": answer(status=304, Cache_Control="max-age=60"),
+        }
+        async with http_server(answers) as server, open_session(user_agent="T", allow=LOOPBACK) as session:
+            url = f"{server.url}/feed"
+            given = {"etag": '"x"', "last_modified": "then", "validators_url": server.url + validators_path}
+            try:
+                return await fetch(session, url, **given), server
+            except FetchError as error:
+                return error, server
+
+    found, server = asyncio.run(run("/b"))
+    assert found == NotModified(
+        url=f"{server.url}/feed",
+        hops=(Hop(status=301, url=f"{server.url}/b"),),
+        permanent_url=f"{server.url}/b",
+        fresh_s=60.0,
+    )
+    assert "If-None-Match" not in server.requests[0]
+    assert 'If-None-Match: "x"' in server.requests[1]
+    error, server = asyncio.run(run("/elsewhere"))
+    assert error.reason == "http_304"
+    assert not any("If-" in head for head in server.requests)
+
+
+def test_what_is_new_only_is_taken_if_a_version_was_named_and_nothing_else_was_done_to_it():
+    delta = answer("<new/>", status=226, IM="feed", ETag='"2"')
+    found, server = get({"/feed": delta}, etag='"1"')
+    assert found.is_partial
+    assert (found.body, found.etag) == (b"<new/>", '"2"')
+    assert "A-IM: feed" in server.requests[0]
+    assert refused({"/feed": delta}, last_modified="then")[0].reason == "http_226"
+    assert refused({"/feed": answer(b"x", status=226, IM="vcdiff, feed")}, etag='"1"')[0].reason == "http_226"
+    assert refused({"/feed": answer(b"x", status=226)}, etag='"1"')[0].reason == "http_226"
+    assert not get({"/feed": answer("<all/>")}, etag='"1"')[0].is_partial
+
+
+def test_what_the_head_says_about_hubs_and_caches_comes_along():
+    links = (
+        '<https://hub.example/>; rel="hub", </feed?a,b>; rel="self alternate", <https://x.example>; rel=next,'
+        ' <https://y.example>; rel=hub; anchor="/other", <mailto:a@b.example>; rel=hub'
+    )
+    found, server = get({"/feed": answer("x", Link=links, Cache_Control="max-age=600", Age="60")})
+    assert found.links == (
+        Link(rel="hub", url="https://hub.example/"),
+        Link(rel="self", url=f"{server.url}/feed?a,b"),
+    )
+    assert found.fresh_s == 540.0
+    assert get({"/feed": answer("x", Link="<http://[bad>; rel=hub")})[0].links == ()
+
+
+def test_410_is_the_last_word_unless_a_temporary_redirect_led_there():
+    end = {"/end": answer(status=410)}
+    for status, reason in [(301, "gone"), (308, "gone"), (302, "http_410"), (307, "http_410")]:
+        assert refused(end | {"/feed": answer(status=status, Location="/end")})[0].reason == reason
 
 
 @pytest.mark.parametrize(
@@ -149,41 +259,6 @@ def test_https_never_leads_to_http_and_an_unknown_certificate_is_an_error():
     assert plain.connections == 0
 
 
-FORMS = """
-http://127.0.0.1:{p}/ http://127.1:{p}/ http://2130706433:{p}/ http://0177.0.0.1:{p}/ http://0x7f.1:{p}/
-http://0x7f000001:{p}/ http://0:{p}/ http://0.0.0.0:{p}/ http://127.0.0.1.:{p}/ http://127.8.9.1:{p}/
-http://localhost:{p}/ http://LOCALHOST:{p}/ http://localhost.:{p}/ http://good@127.0.0.1:{p}/
-http://good.example@127.0.0.1:{p}/ http://a:b@127.0.0.1:{p}/ http://１２７.0.0.1:{p}/ http://①②⑦.0.0.1:{p}/
-http://127。0。0。1:{p}/ http://[::1]:{p}/ http://[::]:{p}/ http://[::ffff:127.0.0.1]:{p}/ http://[::ffff:7f00:1]:{p}/
-http://[0:0:0:0:0:ffff:7f00:1]:{p}/ http://[64:ff9b::7f00:1]:{p}/ http://[64:ff9b:1::7f00:1]:{p}/
-http://[::127.0.0.1]:{p}/ http://[2002:7f00:1::]:{p}/ http://[fe80::1%25lo]:{p}/ http://[fe80::1%lo]:{p}/
-http://[fec0::1]:{p}/ http://[fd00::1]:{p}/ http://[ff02::1]:{p}/ http://10.0.0.1:{p}/ http://169.254.169.254:{p}/
-http://[::ffff:a9fe:a9fe]:{p}/ http://100.64.0.1:{p}/ http://192.88.99.1:{p}/ http://224.0.0.1:{p}/
-http://127.0.0.1:{p}\\@good.example/ http://127.0.0.1:{p}#@good.example/ http://127.0.0.1:{p}?@good.example/
-http:127.0.0.1:{p}/ http:///127.0.0.1:{p}/ //127.0.0.1:{p}/ 127.0.0.1:{p}/ file://127.0.0.1/etc/passwd
-file:///etc/passwd ftp://127.0.0.1:{p}/ gopher://127.0.0.1:{p}/ dict://127.0.0.1:{p}/ data:text/xml,<rss/>
-unix:///run/x.sock javascript:1 http:// https:// http://: http://[ http://127.0.0.1:999999/ http://127.0.0.1:x/
-http://%31%32%37.0.0.1:{p}/ http://127.0.0.1%00.example:{p}/ http://%00/ http://xn--:{p}/ http://.:{p}/
-"""
-
-
-@pytest.mark.parametrize("form", FORMS.split())
-def test_no_way_to_write_an_inner_address_reaches_it(form):
-    async def run():
-        async with (
-            http_server({"/": answer("x")}) as canary,
-            open_session(user_agent="T", allow=[]) as session,
-        ):
-            url = form.replace("{p}", canary.url.rpartition(":")[2])
-            with pytest.raises(FetchError) as caught:
-                await fetch(session, url)
-            return caught.value, canary
-
-    error, canary = asyncio.run(run())
-    assert canary.connections == 0
-    assert error.reason in {"private_address", "bad_url", "dns"}
-
-
 def test_the_refusal_names_the_url_and_no_address():
     async def run():
         async with open_session(user_agent="T", allow=[]) as session:
@@ -196,61 +271,13 @@ def test_the_refusal_names_the_url_and_no_address():
     assert "127.0.0.1" not in message
 
 
-class Names(AbstractResolver):
-    """A name server whose answers change with each question."""
-
-    def __init__(self, *answers):
-        self.answers = list(answers)
-
-    async def resolve(self, host, port=0, family=0):  # noqa: ARG002 - as the library calls it
-        addresses = self.answers.pop(0)
-        return [
-            {"hostname": host, "host": a, "port": port, "family": 2, "proto": 0, "flags": 0}
-            for a in addresses
-        ]
-
-    async def close(self):
-        pass
-
-
-def test_a_name_that_changes_its_answer_reaches_only_what_may_be_dialled():
-    # 127.0.0.2 stands for a public address, 127.0.0.1 for an inner one.
-    async def run():
-        allow = [ip_network("127.0.0.2")]
-        async with (
-            http_server({"/feed": answer("x")}) as canary,
-            open_session(user_agent="T", allow=allow) as session,
-        ):
-            session.connector._use_dns_cache = False
-            session.connector._resolver = Names(["127.0.0.2"], ["127.0.0.1"], ["127.0.0.2", "127.0.0.1"])
-            url = canary.url.replace("127.0.0.1", "rebinding.example") + "/feed"
-            errors = []
-            for _ in range(3):
-                with pytest.raises(FetchError) as caught:
-                    await fetch(session, url)
-                errors.append(caught.value)
-            return errors, canary.connections
-
-    errors, connections = asyncio.run(run())
-    assert connections == 0
-    assert errors[0].reason == "connection"
-    assert [type(error) for error in errors[1:]] == [PrivateAddress, PrivateAddress]
-
-
-def test_a_name_with_two_inner_addresses_is_still_called_private():
-    async def run():
-        async with open_session(user_agent="T", allow=[]) as session:
-            session.connector._resolver = Names(["127.0.0.1", "127.0.0.2", "10.0.0.1"])
-            with pytest.raises(PrivateAddress):
-                await fetch(session, "http://two.example/")
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_a_packed_body_is_unpacked(encoding):
-    packed = gzip.compress(b"words") if encoding == "gzip" else zlib.compress(b"words")
-    assert get({"/feed": answer(packed, Content_Encoding=encoding)})[0].body == b"words"
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("br", brotli.compress)]
+)
+def test_a_packed_body_is_unpacked_and_hashed_as_it_was(encoding, pack):
+    found, server = get({"/feed": answer(pack(b"words"), Content_Encoding=encoding)})
+    assert (found.body, found.body_hash) == (b"words", hashlib.sha256(b"words").hexdigest())
+    assert f"{encoding}" in server.requests[0].partition("Accept-Encoding: ")[2].partition("\r\n")[0]
 
 
 @pytest.mark.parametrize(
@@ -262,6 +289,19 @@ def test_a_packed_body_is_unpacked(encoding):
         (answer(b"half", length=100), "short_body"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwords\r\n", "short_body"),
         (answer(gzip.compress(b"x" * 1000)[:-10], length=500, Content_Encoding="gzip"), "short_body"),
+        (answer(gzip.compress(b"x" * 1000)[:-10], Content_Encoding="gzip"), "short_body"),
+        (answer(brotli.compress(b"x" * 1000)[:-2], Content_Encoding="br"), "short_body"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Encoding: gzip\r\n\r\n"
+            + gzip.compress(gzip.compress(b"x")),
+            "bad_encoding",
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"x" * 99)[:9], "short_body"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "short_body"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\nwords", "short_body"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nwords\r\n0\r\n\r\n", "connection"),
+        (answer("words and more", length=5), "connection"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", "connection"),
         (b"", "connection"),
         (b"SSH-2.0-OpenSSH_9\r\n\r\n", "connection"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n", "connection"),
@@ -275,6 +315,45 @@ def test_a_packed_body_is_unpacked(encoding):
 )
 def test_whatever_goes_wrong_is_one_of_our_errors(raw, reason):
     assert refused({"/feed": raw})[0].reason == reason
+
+
+LINE = st.binary(max_size=30).map(lambda raw: raw.translate(None, b"\r\n"))
+NAMES = (
+    b"ETag Link Location Age IM Content-Encoding Content-Length Content-Type Cache-Control Expires Date "
+    b"Retry-After Transfer-Encoding Connection X"
+).split()
+VALUES = (
+    b"gzip|br|deflate|chunked|7|feed|max-age=9|http://[::1]:1/|<x>; rel=hub|<http://[>; rel=self|close|"
+    b"upgrade|/feed?a|//x:y@"
+).split(b"|")
+HEAD = st.tuples(st.sampled_from(NAMES), LINE | st.sampled_from(VALUES)).map(b": ".join)
+
+
+@given(
+    st.sampled_from(
+        [b"200 OK", b"226 IM", b"301 To", b"308 To", b"304 As", b"410 No", b"429 Hm", b"100 Go", b""]
+    )
+    | LINE,
+    st.lists(HEAD, max_size=6),
+    st.binary(max_size=60) | st.binary(max_size=60).map(gzip.compress),
+)
+def test_whatever_a_server_sends_is_a_document_or_one_of_our_errors(status, heads, body):
+    async def run():
+        raw = b"\r\n".join([b"HTTP/1.1 " + status, *heads, b"", body])
+        async with (
+            http_server({"/feed": raw}) as server,
+            open_session(user_agent="T", allow=LOOPBACK) as session,
+        ):
+            try:
+                return await fetch(session, f"{server.url}/feed", etag='"1"', deadline_s=0.5)
+            except FetchError as error:
+                return error
+
+    found = asyncio.run(run())
+    assert isinstance(found, Fetched | NotModified | FetchError)
+    if isinstance(found, FetchError):
+        assert "\n" not in str(found)
+        str(found).encode()
 
 
 def test_nothing_listens_and_the_message_says_so_without_an_address_from_within():
@@ -295,9 +374,12 @@ def test_a_length_beyond_the_limit_is_refused_before_the_body():
     assert str(error).endswith("/feed: is larger than 10 MiB")
 
 
-def test_a_packed_bomb_ends_at_the_limit():
-    bomb = gzip.compress(b"\0" * 50_000_000)
-    error, _ = refused({"/feed": answer(bomb, Content_Encoding="gzip")}, max_bytes=2**20)
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("br", partial(brotli.compress, quality=1))]
+)
+def test_a_packed_bomb_ends_at_the_limit(encoding, pack):
+    bomb = pack(bytes(50_000_000))
+    error, _ = refused({"/feed": answer(bomb, Content_Encoding=encoding)}, max_bytes=2**20)
     assert error.reason == "too_large"
     assert "1 MiB" in str(error)
 
@@ -318,14 +400,89 @@ def test_a_body_of_exactly_the_limit_is_taken():
 
 
 def test_the_deadline_holds_for_the_whole_chain():
-    async def silent(writer):
-        await writer.drain()
-        await asyncio.Event().wait()
-
-    answers = {"/feed": answer(status=302, Location="/slow"), "/slow": silent}
+    answers = {"/feed": answer(status=302, Location="/slow"), "/slow": hang}
     error, _ = refused(answers, deadline_s=0.2)
     assert error.reason == "timeout"
     assert str(error).endswith("/feed: did not answer within 0.2 s")
+
+
+async def hang(writer):
+    await writer.drain()
+    await asyncio.Event().wait()
+
+
+def drip(head):
+    """Sends this much, and then nothing more."""
+
+    async def send(writer):
+        writer.write(head)
+        await hang(writer)
+
+    return send
+
+
+async def flood(writer):
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+        await writer.drain()
+
+
+SLOW = {
+    "/silent": hang,
+    "/slow-head": drip(b"HTTP/1.1 200 OK\r\nX: "),
+    "/slow-body": drip(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx"),
+    "/slow-chunk": drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"),
+}
+
+
+@pytest.mark.parametrize("path", SLOW)
+def test_who_dawdles_is_left_at_the_deadline(path):
+    assert refused(SLOW, path, deadline_s=0.2)[0].reason == "timeout"
+
+
+def test_fifty_others_are_done_while_the_slow_and_the_endless_are_still_waited_for():
+    answers = SLOW | {"/endless": flood} | {f"/{n}": answer(f"feed {n}") for n in range(50)}
+
+    async def run():
+        async with http_server(answers) as server, open_session(user_agent="T", allow=LOOPBACK) as session:
+            slow = [asyncio.create_task(fetch(session, server.url + path)) for path in SLOW]
+            endless = asyncio.create_task(fetch(session, f"{server.url}/endless", max_bytes=2**20))
+            others = await asyncio.gather(*(fetch(session, f"{server.url}/{n}") for n in range(50)))
+            still_waiting = [task.cancel() for task in slow]
+            await asyncio.wait([*slow, endless])
+            return others, still_waiting, endless.exception()
+
+    others, still_waiting, error = asyncio.run(run())
+    assert [found.body for found in others] == [f"feed {n}".encode() for n in range(50)]
+    assert still_waiting == [True] * len(SLOW)
+    assert error.reason == "too_large"
+
+
+def test_as_many_are_asked_at_once_as_the_caller_likes():
+    async def run():
+        everybody = asyncio.Barrier(150)
+
+        async def answer_together(writer):
+            await everybody.wait()
+            writer.write(answer("x"))
+
+        async with (
+            http_server({"/feed": answer_together}) as server,
+            open_session(user_agent="T", allow=LOOPBACK) as session,
+        ):
+            return await asyncio.gather(*(fetch(session, f"{server.url}/feed") for _ in range(150)))
+
+    assert len(asyncio.run(run())) == 150
+
+
+def test_a_body_in_slices_of_one_byte_is_whole():
+    async def slices(writer):
+        for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwords":
+            writer.write(bytes([byte]))
+            await writer.drain()
+
+    assert get({"/feed": slices})[0].body == b"words"
 
 
 @pytest.mark.parametrize(
@@ -338,7 +495,11 @@ def test_the_deadline_holds_for_the_whole_chain():
             {"Retry_After": "Thu, 08 Feb 2024 11:00:00 GMT", "Date": "Thu, 08 Feb 2024 10:00:00 GMT"},
             3600.0,
         ),
-        (503, {"Retry_After": "Thu, 08 Feb 2024 09:00:00 GMT", "Date": "Thu, 08 Feb 2024 10:00:00 GMT"}, 0.0),
+        (
+            503,
+            {"Retry_After": "Thu, 08 Feb 2024 09:00:00 GMT", "Date": "Thu, 08 Feb 2024 10:00:00 GMT"},
+            60.0,
+        ),
         (503, {"Retry_After": "Thu, 08 Feb 2024 11:00:00 GMT"}, None),
         (503, {"Retry_After": "soon"}, None),
         (503, {"Retry_After": "-5"}, None),

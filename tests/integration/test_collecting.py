@@ -6,15 +6,15 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from syndicate.model import ANY_CADENCE, Newsletter, Origin, SourceState
-from syndicate.service import collecting
-from syndicate.service.collecting import SourceReport, collect_due, collect_source, count_due
+from syndicate.service import looking
+from syndicate.service.collecting import SourceReport, collect_due, count_due
 from syndicate.service.editions import open_edition
 from syndicate.service.feeds import refresh_feeds
 from syndicate.service.installation import Installation
@@ -24,65 +24,24 @@ from syndicate.storage import articles, feed_documents
 from syndicate.storage.engine import open_engine, reading, writing
 from tests.builders import add_newsletter, add_reader, make_parsed
 from tests.builders import add_source as store_source
+from tests.feed_site import FeedSite, feed_site
 from tests.installation_builders import FakeClock, dump, make_installation, relay_in_thread
 
-FEED = """<?xml version="1.0"?><rss version="2.0"><channel><title>Elsewhere</title>
-<link>https://elsewhere.example.org/</link><description>News</description>{items}</channel></rss>"""
-ITEM = """<item><title>{title}</title><link>https://elsewhere.example.org/{n}</link><guid>urn:item:{n}</guid>
-<pubDate>Tue, 10 Mar 2026 0{n}:00:00 GMT</pubDate>
-<description>&lt;p&gt;About {title}, at length.&lt;/p&gt;</description></item>"""
-
 #: What every look notes, whether it found something or not.
-CHECKED = ("source.last_checked_at", "source.last_success_at", "source.next_due_at")
-
-
-class Site:
-    """A web server on loopback: by path what it says, with validators, and what it was asked."""
-
-    def __init__(self) -> None:
-        self.pages: dict[str, str] = {}
-        self.status: dict[str, int] = {}
-        self.answers: list[int] = []
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                page = site.pages.get(self.path, "")
-                etag = f'"{hash(page)}"'
-                status = site.status.get(self.path, 200 if page else 404)
-                if status == 200 and self.headers["If-None-Match"] == etag:
-                    status = 304
-                site.answers.append(status)
-                body = page.encode() if status == 200 else b""
-                self.send_response(status)
-                self.send_header("Content-Type", "application/rss+xml")
-                self.send_header("ETag", etag)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}{path}"
-
-    def publish(self, path: str, titles: Mapping[int, str]) -> None:
-        items = "".join(ITEM.format(n=n, title=title) for n, title in sorted(titles.items(), reverse=True))
-        self.pages[path] = FEED.format(items=items)
+CHECKED = (
+    "source.last_checked_at",
+    "source.last_success_at",
+    "source.next_due_at",
+    "source.interval_s",
+    "source.full_fetch_at",
+    "source.fence",
+)
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    site = Site()
-    thread = threading.Thread(target=site.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield site
-    site.server.shutdown()
-    thread.join()
-    site.server.server_close()
+def site() -> Iterator[FeedSite]:
+    with feed_site() as site:
+        yield site
 
 
 @pytest.fixture
@@ -145,7 +104,7 @@ def mailable(inst: Installation, newsletter: Newsletter) -> list[str]:
 
 @pytest.mark.usefixtures("newsletter")
 def test_a_second_look_at_what_is_the_same_changes_nothing_but_the_time_of_the_look(
-    inst: Installation, site: Site, folder: Callable[..., Path], clock: FakeClock
+    inst: Installation, site: FeedSite, folder: Callable[..., Path], clock: FakeClock
 ) -> None:
     site.publish("/feed", {1: "First", 2: "Second"})
     add_source(inst, site.url("/feed"), backfill="all")
@@ -168,16 +127,16 @@ def test_a_second_look_at_what_is_the_same_changes_nothing_but_the_time_of_the_l
 
 @pytest.mark.usefixtures("newsletter")
 def test_a_server_without_validators_that_sends_the_same_bytes_changes_nothing(
-    inst: Installation, site: Site, clock: FakeClock
+    inst: Installation, site: FeedSite, clock: FakeClock
 ) -> None:
     site.publish("/feed", {1: "First"})
-    source = add_source(inst, site.url("/feed")).source
+    add_source(inst, site.url("/feed"))
     look(inst, clock)
     with writing(inst.engine) as conn:
         conn.exec_driver_sql("UPDATE source SET etag = ''")
     before = dump(inst.engine, without=(*CHECKED, "source.etag"))
 
-    assert collect_source(inst, source.id).same == 0  # not even read
+    assert look(inst, clock)[0].same == 0  # not even read
     assert site.answers[-1] == 200
     assert dump(inst.engine, without=(*CHECKED, "source.etag")) == before
 
@@ -188,7 +147,7 @@ def test_a_server_without_validators_that_sends_the_same_bytes_changes_nothing(
 def test_what_a_source_held_when_it_was_added_is_mailed_as_far_as_was_asked(
     inst: Installation,
     newsletter: Newsletter,
-    site: Site,
+    site: FeedSite,
     clock: FakeClock,
     backfill: str,
     mailed: list[str],
@@ -209,7 +168,7 @@ def test_what_a_source_held_when_it_was_added_is_mailed_as_far_as_was_asked(
 
 
 def test_an_edited_article_becomes_a_revision_that_feeds_show_and_no_mail_repeats(
-    engine: Engine, tmp_path: Path, newsletter: Newsletter, site: Site, clock: FakeClock
+    engine: Engine, tmp_path: Path, newsletter: Newsletter, site: FeedSite, clock: FakeClock
 ) -> None:
     with relay_in_thread() as relay:
         inst = make_installation(engine, tmp_path, port=relay.port, clock=clock)
@@ -248,7 +207,7 @@ def feed_of(inst: Installation, newsletter: Newsletter) -> feed_documents.FeedDo
 def test_a_source_that_fails_stops_no_other_and_keeps_what_it_had(
     inst: Installation,
     newsletter: Newsletter,
-    site: Site,
+    site: FeedSite,
     folder: Callable[..., Path],
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
@@ -265,14 +224,14 @@ def test_a_source_that_fails_stops_no_other_and_keeps_what_it_had(
     site.publish("/bug", {4: "Something new"})
     site.publish("/fine", {5: "Of /fine", 6: "News"})
     moved.rename(moved.with_name("elsewhere"))
-    parse = collecting.parse_document
+    read = looking.read_document
 
-    def stumble(body: bytes, **given: object) -> object:
-        if b"Something new" in body:
-            raise RecursionError("a fault of the parser")
-        return parse(body, **given)  # type: ignore[arg-type] - passed on as it came
+    async def stumble(*given: Any, **more: Any) -> Any:
+        if b"Something new" in given[3]:
+            raise RecursionError("a fault of ours")
+        return await read(*given, **more)
 
-    monkeypatch.setattr(collecting, "parse_document", stumble)
+    monkeypatch.setattr(looking, "read_document", stumble)
 
     reports = look(inst, clock)
 
@@ -306,7 +265,7 @@ def test_a_broken_file_is_named_and_stops_no_other(
 
 
 def test_a_newsletter_that_joins_a_known_source_gets_what_comes_next(
-    inst: Installation, newsletter: Newsletter, site: Site, clock: FakeClock
+    inst: Installation, newsletter: Newsletter, site: FeedSite, clock: FakeClock
 ) -> None:
     site.publish("/feed", {1: "First"})
     add_source(inst, site.url("/feed"), newsletter_slug="tide", backfill="all")
@@ -326,10 +285,12 @@ def test_a_newsletter_that_joins_a_known_source_gets_what_comes_next(
 
 
 def test_two_processes_that_collect_at_once_store_each_article_once(
-    inst: Installation, newsletter: Newsletter, site: Site, clock: FakeClock, tmp_path: Path
+    inst: Installation, newsletter: Newsletter, site: FeedSite, clock: FakeClock, tmp_path: Path
 ) -> None:
-    site.publish("/feed", {n: f"Number {n}" for n in range(1, 6)})
-    source = add_source(inst, site.url("/feed"), backfill="all").source
+    for path in ("/one", "/two", "/three"):
+        site.publish(path, {n: f"Number {n} of {path}" for n in range(1, 6)})
+        add_source(inst, site.url(path), backfill="all")
+    site.answers.clear()
     url = inst.engine.url.render_as_string(hide_password=False)
     others = [make_installation(open_engine(url), tmp_path, clock=clock) for _ in range(2)]
     barrier = threading.Barrier(2)
@@ -337,7 +298,7 @@ def test_two_processes_that_collect_at_once_store_each_article_once(
 
     def collect(other: Installation) -> None:
         barrier.wait()
-        reports.append(collect_source(other, source.id))
+        reports.extend(collect_due(other))
 
     threads = [threading.Thread(target=collect, args=[other]) for other in others]
     for thread in threads:
@@ -347,10 +308,11 @@ def test_two_processes_that_collect_at_once_store_each_article_once(
     for other in others:
         other.engine.dispose()
 
-    assert [r.error for r in reports] == ["", ""]
-    assert sum(r.new for r in reports) == 5
+    assert sorted((r.source_id, r.new, r.error) for r in reports) == [(n, 5, "") for n in (1, 2, 3)]
+    assert site.answers == [200, 200, 200]
     with reading(inst.engine) as conn:
-        assert articles.current_sequence(conn) == 5
+        assert articles.current_sequence(conn) == 15
+    # All three say the same articles are theirs, so a reader gets each once.
     assert len(mailable(inst, newsletter)) == 5
 
 

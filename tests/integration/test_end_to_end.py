@@ -127,7 +127,7 @@ def test_the_whole_job_from_sources_to_the_next_edition(
     settings = Settings(
         site=SiteSettings(title="News", url="https://news.example.org", secret="x" * 40),
         smtp=SmtpSettings(host=host, port=port, tls="none"),
-        fetch=FetchSettings(allow_private=(ip_network("127.0.0.0/8"),)),
+        fetch=FetchSettings(allow_private=(ip_network("127.0.0.0/8"),), host_gap_s=0.0),
         delivery=DeliverySettings(connections=2),
         folder=tmp_path,
     )

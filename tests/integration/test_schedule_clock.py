@@ -15,8 +15,9 @@ from sqlalchemy import Engine, update
 
 from subscribers.model import Cadence
 from subscribers.tables import subscription
-from syndicate.model import DeliveryState, Edition, EditionState, Newsletter
-from syndicate.schedule.clock import Clock, open_due_editions
+from syndicate.model import DeliveryState, Edition, EditionState, Newsletter, SourceKind
+from syndicate.schedule.clock import Clock, look_before_slots, open_due_editions
+from syndicate.schedule.watching import FolderWatch
 from syndicate.service.editions import approve_edition, report_edition, resume_edition
 from syndicate.service.installation import Installation, utc_now
 from syndicate.service.newsletters import (
@@ -25,7 +26,7 @@ from syndicate.service.newsletters import (
     edit_newsletter,
     list_schedules,
 )
-from syndicate.storage import editions, newsletters, tables
+from syndicate.storage import editions, newsletters, sources, tables
 from syndicate.storage.engine import open_engine, reading, writing
 from tests.builders import add_reader, add_source
 from tests.installation_builders import (
@@ -365,3 +366,56 @@ def test_a_clock_that_is_stopped_finishes_the_window_and_leaves_the_rest(
 
 def test_a_clock_that_was_never_started_can_be_stopped(inst: Installation) -> None:
     Clock(inst).stop()
+
+
+def test_sources_are_looked_at_once_more_before_an_edition_opens(
+    inst: Installation, source_id: int, clock: FakeClock
+) -> None:
+    make_newsletter(inst, source_id)
+    with writing(inst.engine) as conn:
+        other = add_source(conn, clock.at, location="https://other.example.org/feed").id
+
+    def due_after(minutes_before: int) -> list[int]:
+        clock.at = datetime(2026, 3, 15, 7, 0, tzinfo=UTC) - timedelta(minutes=minutes_before)
+        with writing(inst.engine) as conn:
+            later = {"next_due_at": clock.at + timedelta(hours=3)}
+            conn.execute(update(tables.source).values(**later))
+        look_before_slots(inst)
+        with reading(inst.engine) as conn:
+            return [source.id for source in sources.list_due_sources(conn, clock.at)]
+
+    assert due_after(30) == []
+    assert due_after(8) == [source_id]
+    assert other != source_id
+    with writing(inst.engine) as conn:
+        conn.execute(update(tables.source).values(last_checked_at=clock.at))
+    assert due_after(5) == []
+    with writing(inst.engine) as conn:
+        conn.execute(update(tables.source).values(last_checked_at=None, failures=2))
+    assert due_after(4) == [], "its server asked us to wait, or may not have recovered"
+
+
+def test_a_folder_is_told_of_moments_after_something_was_saved_in_it(
+    inst: Installation, tmp_path: Path
+) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    with writing(inst.engine) as conn:
+        number = add_source(conn, inst.clock(), kind=SourceKind.FOLDER, location=str(folder)).id
+    told, heard = threading.Event(), []
+
+    def hear(source_id: int) -> None:
+        heard.append(source_id)
+        told.set()
+
+    watch = FolderWatch(inst, on_change=hear)
+    watch.start()
+    try:
+        for attempt in range(20):  # the system takes a moment until it tells of changes
+            (folder / "a.md").write_text(f"Text {attempt}", "utf-8")
+            if told.wait(3):
+                break
+    finally:
+        watch.stop()
+
+    assert set(heard) == {number}

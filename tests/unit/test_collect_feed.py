@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from syndicate.collect.parse import parse_document
 from syndicate.errors import ParseError
 from syndicate.model import DateQuality
+from tests.malformed_feeds import BOMBS
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 GOLDEN = Path(__file__).parent.parent / "golden" / "collect"
@@ -27,7 +28,10 @@ def rss(inside, head=""):
 
 
 def as_golden(source):
-    return json.dumps(dataclasses.asdict(source), indent=1, ensure_ascii=False, default=str) + "\n"
+    def plain(value):
+        return sorted(value) if isinstance(value, frozenset) else str(value)
+
+    return json.dumps(dataclasses.asdict(source), indent=1, ensure_ascii=False, default=plain) + "\n"
 
 
 @pytest.mark.parametrize("name", ["rss.xml", "atom.xml", "rdf.xml", "jsonfeed.json"])
@@ -142,29 +146,6 @@ def test_what_is_no_feed_is_refused_in_one_line_that_names_it(document, reason):
 
 def test_a_feed_without_entries_is_a_feed():
     assert parse(rss("")).articles == ()
-
-
-def nested_entities():
-    levels = "".join(f'<!ENTITY a{n} "' + f"&a{n - 1};" * 10 + '">' for n in range(1, 10))
-    return f'<!DOCTYPE rss [<!ENTITY a0 "lol">{levels}]>'
-
-
-ATTRIBUTES = " ".join(f'a{n}="x"' for n in range(50_000))
-BOMBS = {
-    "nested entities": rss("<item><title>&a9;</title></item>", nested_entities()),
-    "nested entities that nothing uses": rss("", nested_entities()),
-    "entities in an attribute": nested_entities() + '<rss version="&a9;"><channel/></rss>',
-    "one long entity, often": rss("&a;" * 20_000, f'<!DOCTYPE rss [<!ENTITY a "{"x" * 100_000}">]>'),
-    "one shorter entity": rss("&a;" * 20_000, f'<!DOCTYPE rss [<!ENTITY a "{"x" * 500}">]>'),
-    "entities made by an entity": rss("&b;", "<!DOCTYPE rss [<!ENTITY % a \"<!ENTITY b 'c'>\"> %a;]>"),
-    "a bomb behind an error": rss("<item></title>&a9;", nested_entities()),
-    "200,000 levels": rss("<a>" * 200_000),
-    "flat without end": rss("<a/>" * 100_000),
-    "attributes without end": f'<rss version="2.0" {ATTRIBUTES}><channel/></rss>',
-    "a text beyond all measure": rss("x" * 10_100_000),
-    "levels of JSON": '{"version": "https://jsonfeed.org/version/1.1", "items": ' + "[" * 100_000,
-    "a bomb in UTF-16": rss("<item><title>&a9;</title></item>", nested_entities()).encode("utf-16"),
-}
 
 
 @pytest.mark.parametrize("name", BOMBS)

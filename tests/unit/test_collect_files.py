@@ -172,6 +172,29 @@ def test_a_draft_is_no_article_yet(value):
     assert parse_markdown(b"+++\ndraft = true\n+++\nx", path="a.md", zone=UTC) is None
 
 
+@pytest.mark.parametrize("head", ["published: false", "status: Draft", "draft: on\npublished: true"])
+def test_what_other_tools_withhold_is_no_article_yet_either(head):
+    assert parse_markdown(f"---\n{head}\n---\nx".encode(), path="a.md", zone=UTC) is None
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "published: true\npublishDate: 2024-02-08",
+        "published: 2024-02-08",
+        "created: 2024-02-08\nstatus: done",
+        "pubDate: Feb 8, 2024\ndraft: false",
+    ],
+)
+def test_other_names_of_a_date_are_understood_and_a_switch_is_none(head):
+    assert markdown(f"---\n{head}\n---\nx").published_at == datetime(2024, 2, 8, tzinfo=UTC)
+
+
+def test_tags_and_categories_are_taken_together():
+    article = markdown("---\ntags: [Moth, Lamp]\ncategories: Coast, moth\ncategory: Night\n---\nx")
+    assert article.tags == ("Moth", "Lamp", "Coast", "moth", "Night")
+
+
 def test_a_rule_at_the_top_is_no_front_matter():
     assert markdown("---\n\nText, then\n\n---\n\nmore.").content_html.count("<hr>") >= 1
 
@@ -187,8 +210,9 @@ def test_a_rule_at_the_top_is_no_front_matter():
         ("+++\ntitle = T\n+++\nx", "line 2: "),
         ("---\ntitle: " + "x" * 17_000 + "\n---\nx", "line 1: the front matter is larger than 16384 bytes"),
         ("---\na: " + "[" * 8_000 + "\n---\nx", "line "),
-        ("---\ndate: 02/08/2024\n---\nx", "the date '02/08/2024' is none; write it like 2024-02-08"),
-        ("---\nupdated: soon\n---\nx", "the updated 'soon' is none"),
+        ("---\ndate: 02/08/2024\n---\nx", "line 2: the date '02/08/2024' is none; write it like 2024"),
+        ("---\ntitle: T\nlastmod: soon\n---\nx", "line 3: the updated 'soon' is none"),
+        ('+++\ntitle = "T"\n"date" = "soon"\n+++\nx', "line 3: the date 'soon' is none"),
     ],
 )
 def test_a_mistake_in_front_matter_names_file_and_place_in_one_line(head, message):
@@ -249,6 +273,26 @@ def test_a_time_within_a_long_sentence_is_no_date_of_publication():
 def test_a_page_without_article_and_main_gives_its_body():
     article = page("<html><head><title>Only title</title></head><body><p>Body.</p></body></html>")
     assert (article.title, article.content_html) == ("Only title", "<p>Body.</p>")
+
+
+FURNISHED = """<html><head><title>A light</title></head><body>
+<div id="menu"><ul><li><a href="/">Start</a></li><li><a href="/about">About</a></li></ul></div>
+<div id="content"><h1>A light</h1><p>{}</p>
+<ul><li>One thing of it is this, and it is told in a line.</li><li>Another.</li></ul>
+<p>And then the long winter comes with its storms.</p></div>
+<div class="footer">Copyright 2024. <a href="/imprint">Imprint</a></div></body></html>"""
+STORY = (
+    "It turns over the sea, all night long, and nobody is awake to see it but the keeper of the light. " * 4
+)
+
+
+def test_of_a_page_with_menus_around_it_the_main_text_is_taken():
+    article = page(FURNISHED.format(STORY))
+    assert "It turns over the sea" in article.content_html
+    assert "Another." in article.content_html
+    assert "About" not in article.content_html
+    assert "Imprint" not in article.content_html
+    assert (article.title, "<h1>" in article.content_html) == ("A light", False)
 
 
 def test_a_page_in_an_old_encoding_is_read_by_its_own_label():

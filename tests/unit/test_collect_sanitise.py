@@ -1,6 +1,7 @@
 import re
 from html.parser import HTMLParser
 
+import nh3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,12 +11,14 @@ from syndicate.collect.sanitise import (
     TAGS,
     clean_text,
     excerpt,
+    first_words,
     plain_text,
     relative_images,
     sanitise,
     shorten,
     text_to_html,
 )
+from syndicate.collect.settled import is_settled
 
 BASE = "https://example.org/posts/one"
 
@@ -31,6 +34,21 @@ TOKENS = re.findall(
 PIECES = st.sampled_from([*TOKENS, "\n", "\r", "\x0b", "\x00", "\ud800", "\xa0", " ", "\ufffe"])
 MARKUP = st.lists(PIECES, max_size=25).map("".join) | st.text(max_size=60)
 
+# Well nested, as nh3 writes: what may stand in what is the question.
+LEAVES = st.sampled_from(
+    ["x", "a &amp; b", "\n", "<br>", "<hr>", '<img src="https://example.org/i.png">', "\r", " "]
+)
+NESTS = st.sampled_from(sorted(TAGS - {"br", "hr", "img"}))
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.builds(
+        lambda tag, parts: f'<{tag} href="https://example.org/">{"".join(parts)}</{tag}>',
+        NESTS,
+        st.lists(inner, max_size=3),
+    ),
+    max_leaves=12,
+)
+
 
 class Elements(HTMLParser):
     """The elements and attributes of some HTML, as the standard library reads them."""
@@ -45,7 +63,7 @@ class Elements(HTMLParser):
         self.found.append((tag, attrs))
 
 
-@given(MARKUP)
+@given(MARKUP | st.lists(TREES, max_size=3).map("".join))
 def test_sanitising_what_was_sanitised_changes_nothing(markup):
     once = sanitise(markup, base_url=BASE)
     assert sanitise(once, base_url=BASE) == once
@@ -188,3 +206,52 @@ def test_characters_that_xml_forbids_and_half_characters_go():
 def test_images_beside_the_file_are_found_and_others_are_not():
     markup = '<img src="a.png"><img src="https://example.org/b.png"><a href="c.png">c</a><img src="/d.png">'
     assert relative_images(markup) == ("a.png", "/d.png")
+
+
+@given(st.lists(TREES, max_size=3).map("".join) | MARKUP)
+def test_what_counts_as_settled_is_read_back_as_it_stands(markup):
+    cleaner = nh3.Cleaner(tags=set(TAGS), attributes={"a": {"href"}, "img": {"src"}}, link_rel=None)
+    once = re.sub("<pre>\n+", "<pre>", cleaner.clean(clean_text(markup)))
+    if is_settled(once):
+        assert cleaner.clean(once) == once
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "",
+        "words",
+        "<p>one <em>two</em> <a href='/x'>three</a><br>four</p>\n<p>five</p>",
+        "<ul><li>one</li><li><p>two</p><ol><li>three</li></ol></li></ul>",
+        "<dl><dt>a</dt><dd>b</dd></dl><pre><code>x</code></pre><hr>",
+        "<blockquote><h2>a</h2><figure><img src='/i.png'><figcaption>b</figcaption></figure></blockquote>",
+    ],
+)
+def test_usual_markup_is_settled_after_one_pass(markup):
+    assert is_settled(sanitise(markup, base_url=BASE))
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<a>x<a>y</a></a>",
+        "<p>x<div>y</div></p>",
+        "<table></table>",
+        "<li>x</li>",
+        "<h1><h2>x</h2></h1>",
+        "a\rb",
+        "<p>x<hr></p>",
+        "</p>",
+        "<p>",
+        "<ul><b><li>x</li></b></ul>",
+        "<b>" * 200 + "</b>" * 200,
+    ],
+)
+def test_what_might_be_read_in_another_way_is_not_settled(markup):
+    assert not is_settled(markup)
+
+
+@given(MARKUP | st.lists(TREES, max_size=3).map("".join))
+def test_the_first_words_of_clean_markup_are_its_excerpt(markup):
+    clean = sanitise(markup * 8, base_url=BASE)
+    assert first_words(clean, 40) == excerpt(clean, 40)
