@@ -160,7 +160,9 @@ class Clock:
         """Collects what is due, refreshes the feeds that changed, opens the editions whose time has come."""
         look_before_slots(self.inst)
         if self._collector is not None:
-            reports = self._collector.collect_due(patience_s=_COLLECT_EVERY_S)
+            reports = self._collector.collect_due(
+                patience_s=_COLLECT_EVERY_S, should_stop=self._stopping.is_set
+            )
         else:
             reports = collect_due(self.inst)
         if any(report.new or report.changed or report.baseline for report in reports):

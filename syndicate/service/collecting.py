@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import inf
@@ -71,6 +71,9 @@ _AHEAD: Final = 4
 #: How long sources of one host may keep a run waiting; those beyond that have their turn in the next one.
 _HOST_TURNS_S: Final = 30.0
 
+#: How soon a wish to stop is seen.
+_STOP_STEP_S: Final = 0.2
+
 #: How soon a folder is read again in which files were being written; our choice.
 _SETTLES_IN_S: Final = 5.0
 
@@ -111,29 +114,43 @@ class Collector:
         self._runner.close()
 
     def collect_due(
-        self, *, on_report: Callable[[SourceReport], None] = lambda _report: None, patience_s: float = inf
+        self,
+        *,
+        on_report: Callable[[SourceReport], None] = lambda _report: None,
+        patience_s: float = inf,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> list[SourceReport]:
         """Reads every source whose time has come; one that fails does not stop the others.
 
-        After ``patience_s`` none is begun any more: those that are left are due still.
+        After ``patience_s`` none is begun any more. Once ``should_stop`` says so, those that are being read
+        are given up, too. What is left is due still.
         """
-        return self._runner.run(self._collect_due(on_report, patience_s))
+        return self._runner.run(self._collect_due(on_report, patience_s, should_stop))
 
     def collect_source(self, source: Source) -> SourceReport:
         """Reads one source that was leased, and all of it."""
         return self._runner.run(self._collect_source(source))
 
     async def _collect_due(
-        self, on_report: Callable[[SourceReport], None], patience_s: float
+        self,
+        on_report: Callable[[SourceReport], None],
+        patience_s: float,
+        should_stop: Callable[[], bool],
     ) -> list[SourceReport]:
         if not await asyncio.to_thread(count_due, self._inst):
             return []
-        egress = await self._open()
-        return await _Collection(inst=self._inst, egress=egress, on_report=on_report).run(patience_s)
+        collection = _Collection(
+            inst=self._inst, egress=await self._open(), on_report=on_report, should_stop=should_stop
+        )
+        return await collection.run(patience_s)
 
     async def _collect_source(self, source: Source) -> SourceReport:
         egress = await self._open()
-        outcome = await _outcome_of(self._inst, egress, source, is_forced=True)
+        try:
+            outcome = await _outcome_of(self._inst, egress, source, is_forced=True)
+        except BaseException:
+            await asyncio.to_thread(_release, self._inst, [source])
+            raise
         [report] = await asyncio.to_thread(_record, self._inst, [outcome])
         return report
 
@@ -160,7 +177,8 @@ def count_due(inst: Installation) -> int:
 def collect_source(inst: Installation, source_id: int) -> SourceReport:
     """Reads one source now, due or not, and all of it. Raises NotFound, StateError if it is being read."""
     with writing(inst.engine) as conn:
-        sources.get_source(conn, source_id)
+        if sources.get_source(conn, source_id).kind is SourceKind.PUSH:
+            raise StateError(f"source {source_id} takes what is handed in; there is nothing to read")
         source = sources.lease_source(conn, source_id, inst.clock(), lease_s=_LEASE_S)
     if source is None:
         raise StateError(f"source {source_id} is being read by another process; try again in a moment")
@@ -232,6 +250,10 @@ def store_pushed(inst: Installation, source_id: int, found: Found) -> SourceRepo
         return store_articles(inst, conn, source, found, now)
 
 
+class _Stopped(Exception):
+    """The wish to stop, told to all who look."""
+
+
 @dataclass(slots=True, kw_only=True)
 class _Collection:
     """One run over everything that is due."""
@@ -239,7 +261,9 @@ class _Collection:
     inst: Installation
     egress: Egress
     on_report: Callable[[SourceReport], None]
-    _leased: list[Source] = field(default_factory=list)
+    should_stop: Callable[[], bool]
+    _leased: deque[Source] = field(default_factory=deque)
+    _in_hand: dict[int, Source] = field(default_factory=dict)  #: leased, and nothing on record yet
     _outcomes: list[_Outcome] = field(default_factory=list)
     _reports: list[SourceReport] = field(default_factory=list)
     _postponed: set[int] = field(default_factory=set)  #: whose hosts have had enough for this run
@@ -250,20 +274,42 @@ class _Collection:
     _ends_at_s: float = inf
 
     async def run(self, patience_s: float) -> list[SourceReport]:
-        """Until nothing is due any more, or patience is at its end."""
+        """Until nothing is due any more, patience is at its end, or it is stopped."""
         self._ends_at_s = asyncio.get_running_loop().time() + patience_s
         recorder = asyncio.create_task(self._record_outcomes())
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self.inst.settings.fetch.connections * _AHEAD):
-                    if not await self._has_leased():
-                        break
-                    group.create_task(self._work(self._leased.pop(0)))
+            with suppress(_Stopped):
+                await self._look()
         finally:
             self._is_done = True
             self._news.set()
-            await recorder
+            try:
+                await recorder
+            finally:
+                # Whoever comes next need not wait for the leases to run out.
+                await asyncio.to_thread(_release, self.inst, list(self._in_hand.values()))
         return self._reports
+
+    async def _look(self) -> None:
+        """Looks at all sources, many at a time. Raises _Stopped."""
+        workers: set[asyncio.Task[None]] = set()
+        try:
+            for _ in range(self.inst.settings.fetch.connections * _AHEAD):
+                if not await self._has_leased():
+                    break
+                workers.add(asyncio.create_task(self._work(self._leased.popleft())))
+            while workers:
+                done, workers = await asyncio.wait(
+                    workers, timeout=_STOP_STEP_S, return_when=asyncio.FIRST_EXCEPTION
+                )
+                for task in done:
+                    task.result()
+                if self.should_stop():
+                    raise _Stopped
+        finally:
+            for task in workers:
+                task.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
 
     async def _work(self, source: Source) -> None:
         """Looks at one source after the other."""
@@ -275,21 +321,27 @@ class _Collection:
             except HostHeld as held:
                 until = self.inst.clock() + timedelta(seconds=held.wait_s)
                 await asyncio.to_thread(_postpone, self.inst, source, until)
+                del self._in_hand[source.id]
             if not await self._has_leased():
                 return
-            source = self._leased.pop(0)
+            source = self._leased.popleft()
 
     async def _has_leased(self) -> bool:
         """Whether a source is there to be looked at; leases more if need be."""
         if self._leased:
             return True
         async with self._leasing:
-            while not self._leased and asyncio.get_running_loop().time() < self._ends_at_s:
+            while not self._leased and self._may_begin():
                 found = await asyncio.to_thread(self._lease)
                 if not found:
                     return False
-                self._leased += self._choose(found)
+                chosen = self._choose(found)
+                self._leased += chosen
+                self._in_hand |= {source.id: source for source in chosen}
         return bool(self._leased)
+
+    def _may_begin(self) -> bool:
+        return asyncio.get_running_loop().time() < self._ends_at_s and not self.should_stop()
 
     def _lease(self) -> list[Source]:
         with writing(self.inst.engine) as conn:
@@ -326,7 +378,10 @@ class _Collection:
             outcomes, self._outcomes = self._outcomes, []
             if not outcomes:
                 continue
-            for report in await asyncio.to_thread(_record, self.inst, outcomes):
+            reports = await asyncio.to_thread(_record, self.inst, outcomes)
+            for outcome in outcomes:
+                self._in_hand.pop(outcome.source.id, None)
+            for report in reports:
                 self._reports.append(report)
                 self.on_report(report)
 
@@ -345,6 +400,12 @@ async def _outcome_of(
         _log.exception("source_failed", source_id=source.id, location=source.location)
         failure = CollectError(source.location, "unexpected", f"cannot be read: {error!r}")
         return _Failure(source=source, error=failure)
+
+
+def _release(inst: Installation, leased: Sequence[Source]) -> None:
+    if leased:
+        with writing(inst.engine) as conn:
+            sources.release_sources(conn, leased)
 
 
 def _postpone(inst: Installation, source: Source, until: datetime) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,16 +14,23 @@ from sqlalchemy import Engine
 
 from syndicate.errors import CollectError, StateError, UsageError
 from syndicate.model import FullText, Newsletter, Origin, SourceKind, SourceState
-from syndicate.service.collecting import SourceReport, collect_due, collect_source
+from syndicate.service.collecting import (
+    Collector,
+    SourceReport,
+    collect_due,
+    collect_source,
+    count_due,
+)
 from syndicate.service.held import dismiss_held, list_held, release_held
 from syndicate.service.installation import Installation
 from syndicate.service.media import list_media, media_file
 from syndicate.service.opml import FeedFate, export_opml, import_opml
 from syndicate.service.pushing import PushedArticle, push_articles
 from syndicate.service.sources import add_source, change_source, get_source, make_options
-from syndicate.storage import articles
+from syndicate.storage import articles, newsletters
 from syndicate.storage.engine import reading, writing
 from tests.builders import add_newsletter, add_reader
+from tests.builders import add_source as store_source
 from tests.feed_site import FeedSite, feed_site
 from tests.installation_builders import FakeClock, make_installation
 
@@ -456,3 +465,28 @@ def test_adding_what_is_no_source_says_what_is_there(inst: Installation, site: F
 
     with pytest.raises(CollectError, match="names no feed"):
         add_source(inst, site.url("/empty"))
+
+
+def test_a_collector_that_is_stopped_gives_up_what_it_waits_for_and_leaves_it_due(
+    inst: Installation, newsletter: Newsletter, site: FeedSite
+) -> None:
+    site.publish("/feed", {1: "Quick"})
+    with socket.create_server(("127.0.0.2", 0)) as silent:  # another host, with turns of its own
+        number = silent.getsockname()[1]
+        with writing(inst.engine) as conn:
+            for url in (f"http://127.0.0.2:{number}/feed", site.url("/feed")):
+                added = store_source(conn, inst.clock(), location=url, is_intranet=True)
+                newsletters.join_source(conn, newsletter.id, added.id, from_sequence=0, now=inst.clock())
+        with Collector(inst) as collector:
+            stop = threading.Event()
+            reports = collector.collect_due(on_report=lambda _report: stop.set(), should_stop=stop.is_set)
+
+    assert [report.baseline for report in reports] == [1]
+    assert count_due(inst) == 1
+
+
+def test_what_is_handed_in_cannot_be_read(inst: Installation, newsletter: Newsletter) -> None:
+    added = add_source(inst, "push:desk", kind=SourceKind.PUSH, newsletter_slug=newsletter.slug)
+
+    with pytest.raises(StateError, match="nothing to read"):
+        collect_source(inst, added.source.id)
