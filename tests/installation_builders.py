@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,7 @@ def articles_of(content: bytes) -> list[int]:
     return found[0]
 
 
+@cache  # the long proofs ask for each message after each kill
 def message_id_of(content: bytes) -> str:
     return str(_parsed(content)["Message-ID"])
 

@@ -162,13 +162,23 @@ class _Matching:
         displaced = {k.content_hash: k for k in self.known if _is_displaced(k, of_document.get(k.guid))}
         for position, article in self._unmatched() if displaced else ():
             owner = self.by_guid.get(article.guid)
-            if owner is not None and (owner.is_aside or same_title(article.title, owner.title)):
+            if owner is not None and same_title(article.title, owner.title):
                 continue
             known = displaced.get(article.content_hash)
             if known is None or known.guid in self.claimed:
                 continue
-            if owner is not None or known.guid in of_document:
+            if owner is not None and owner.is_aside:
+                self._exchange_aside(position, known, owner)
+            elif owner is not None or known.guid in of_document:
                 self._claim(position, known, "moved")
+
+    def _exchange_aside(self, position: int, known: KnownArticle, aside: KnownArticle) -> None:
+        """Two that changed places, of which one is aside: both at once, or one guid would name two."""
+        for partner, article in self._unmatched():
+            if article.guid == known.guid and article.content_hash == aside.content_hash:
+                self._claim(position, known, "moved")
+                self._claim(partner, aside, "moved")
+                return
 
     def _match_guid(self, position: int, article: ParsedArticle) -> None:
         longer = _longer_guid(article)

@@ -22,9 +22,13 @@ def parse_document(body: bytes, *, url: str, content_type: str, now: datetime) -
     of ``now`` count as not given. The bytes decide the format: servers call feeds text/html and worse.
     Raises ParseError, whose reason is one of empty, not_a_feed, xml_limit.
     """
-    if _is_json(body):
-        return parse_json(body, url=url, content_type=content_type, now=now)
-    return parse_feed(body, url=url, content_type=content_type, now=now)
+    parse = parse_json if _is_json(body) else parse_feed
+    parsed = parse(body, url=url, content_type=content_type, now=now)
+    for article in parsed.articles:
+        _ = (
+            article.content_hash
+        )  # worked out here, it travels with the article: parsers have cores of their own
+    return parsed
 
 
 def differences(body: bytes, *, url: str, content_type: str, now: datetime) -> list[str]:

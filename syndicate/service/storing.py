@@ -207,36 +207,46 @@ def _revise(conn: Connection, source: Source, found: Found, decision: Decision, 
 def _hold(
     conn: Connection, source: Source, found: Found, decisions: Sequence[Decision], now: datetime
 ) -> None:
-    kept = []
-    for decision in decisions:
-        if decision.aside_guid and decision.aside_guid != decision.article.guid:
-            held.take_held(conn, source.id, [decision.aside_guid])
-        is_kept = decision.verdict in {Verdict.HELD, Verdict.EXCLUDED}
-        if is_kept or (decision.aside_guid and decision.verdict is Verdict.CHANGED):
-            kept.append(decision)
-    waiting = {each.guid: each for each in held.list_waiting(conn, source.id)} if kept else {}
+    """Stores what waits or is kept out, and what is said of it anew, under the name that it has now."""
+    moved = [d for d in decisions if d.aside_guid and (d.renamed_to or d.verdict is Verdict.CHANGED)]
+    before = {each.guid: each for each in held.list_held(conn, source.id)} if moved else {}
+    held.take_held(conn, source.id, [d.aside_guid for d in moved])
+    kept = [d for d in decisions if d.verdict in {Verdict.HELD, Verdict.EXCLUDED}]
     remembered = [
         HeldArticle(source_id=source.id, guid=guid, content_hash="", reason=reason, held_at=now, article=None)
         for guid, reason in found.remembered.items()
     ]
     held.hold_articles(
-        conn, [_held(source, found, d, waiting.get(d.aside_guid), now) for d in kept] + remembered
+        conn,
+        [
+            *(_held_anew(source, found, d, before[d.aside_guid]) for d in moved if d.aside_guid in before),
+            *(_held(source, found, d, now) for d in kept),
+            *remembered,
+        ],
     )
 
 
-def _held(
-    source: Source, found: Found, decision: Decision, before: HeldArticle | None, now: datetime
-) -> HeldArticle:
-    waits = decision.verdict is Verdict.HELD or (
-        decision.verdict is Verdict.CHANGED and before is not None and before.article is not None
-    )
+def _held(source: Source, found: Found, decision: Decision, now: datetime) -> HeldArticle:
+    waits = decision.verdict is Verdict.HELD
     return HeldArticle(
         source_id=source.id,
         guid=decision.article.guid,
         content_hash=decision.article.content_hash,
-        reason=before.reason if before is not None else decision.reason,
-        held_at=before.held_at if before is not None else now,
+        reason=decision.reason,
+        held_at=now,
         article=_shape(source, found, decision.article) if waits else None,
+    )
+
+
+def _held_anew(source: Source, found: Found, decision: Decision, before: HeldArticle) -> HeldArticle:
+    guid, article = decision.renamed_to or before.guid, before.article
+    if article is not None and decision.verdict is Verdict.CHANGED:
+        article = _shape(source, found, decision.article)
+    return replace(
+        before,
+        guid=guid,
+        content_hash=decision.article.content_hash,
+        article=replace(article, guid=guid) if article is not None else None,
     )
 
 

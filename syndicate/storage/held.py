@@ -74,7 +74,8 @@ def count_waiting(conn: Connection) -> dict[int, int]:
 
 def take_held(conn: Connection, source_id: int, guids: Iterable[str]) -> None:
     """Holds these no longer: they were stored for good, or are stored anew."""
-    conn.execute(delete(held_article).where(_of(source_id), held_article.c.guid.in_(list(guids))))
+    if chosen := list(guids):
+        conn.execute(delete(held_article).where(_of(source_id), held_article.c.guid.in_(chosen)))
 
 
 def _of(source_id: int) -> Any:

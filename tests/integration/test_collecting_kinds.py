@@ -280,6 +280,12 @@ def test_new_articles_of_a_source_under_approval_wait(
     look(inst, clock)
     site.publish("/feed", {1: "Old", 2: "New, corrected"})
     look(inst, clock)
+    # Its source calls it something else now, and then edits it under that name: it waits all the same.
+    for title in ("New, corrected", "New, corrected again", "New, corrected"):
+        site.publish("/feed", {1: "Old", 2: title})
+        site.pages["/feed"] = str(site.pages["/feed"]).replace("urn:item:2", "urn:other:2")
+        look(inst, clock)
+        assert len(list_held(inst, source_id)) == 1
 
     [waiting] = release_held(inst, source_id)
 
